@@ -1,0 +1,260 @@
+"""Frozen, validated configuration from YAML, and the only reader of the environment.
+
+Nothing starts half-configured: :func:`load` returns a whole :class:`Configuration` or raises
+:class:`~dicom_node.errors.ConfigurationError`, which names the file, the key and what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydicom.datadict import tag_for_keyword
+
+from dicom_node.errors import ConfigurationError
+
+AE_TITLE_LENGTH = 16
+
+PolicyName = Literal["all-text", "keep-safe-text", "phi-only", "pass"]
+"""``pass`` forwards the instance as it is: an explicit word on a route, never a default and never a fallback."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2, VR AE: at most 16 characters, no backslash or control character, not only spaces."""
+    title = value.strip()
+    if not title or len(title) > AE_TITLE_LENGTH or "\\" in title or not (title.isascii() and title.isprintable()):
+        msg = "an AE title is 1 to 16 printable ASCII characters without a backslash"
+        raise ValueError(msg)
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Receive(_Frozen):
+    """How the node is called, and by whom."""
+
+    ae_title: AETitle = "DICOM_NODE"
+    host: str = "0.0.0.0"  # noqa: S104 - modalities are other machines; `networks` and `calling_ae_titles` narrow it
+    port: Port = 11112
+    any_called_ae_title: bool = False
+    called_ae_titles: tuple[AETitle, ...] = ()
+    calling_ae_titles: tuple[AETitle, ...] = ()
+    networks: tuple[str, ...] = ()
+    maximum_associations: PositiveInt = 50
+    maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
+    network_timeout: PositiveFloat = 60.0
+    minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+
+    @field_validator("networks")
+    @classmethod
+    def _is_network(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)
+        return networks
+
+
+class Queue(_Frozen):
+    """Spool, ledger and how long things take."""
+
+    lease_seconds: PositiveFloat = 20.0
+    poll_seconds: PositiveFloat = 0.5
+    retry_seconds: PositiveFloat = 5.0
+    retry_maximum_seconds: PositiveFloat = 600.0
+    drain_seconds: PositiveFloat = 30.0
+
+
+class Redact(_Frozen):
+    """How text is found and what is put in its place."""
+
+    detector: Literal["pp-ocr", "tesseract"] = "pp-ocr"
+    processes: Annotated[int, Field(ge=0)] = 0
+    fill: Literal["black", "background", "contrast"] | Annotated[int, Field(ge=-(1 << 31), lt=1 << 32)] = "black"
+    tesseract_language: str = "eng"
+    maximum_bytes: PositiveInt = 4 << 30
+
+
+class DicomDestination(_Frozen):
+    """A destination AE: clean instances go out by C-STORE."""
+
+    ae_title: AETitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    calling_ae_title: AETitle | None = None
+    connect_timeout: PositiveFloat = 10.0
+    acse_timeout: PositiveFloat = 30.0
+    dimse_timeout: PositiveFloat = 60.0
+
+
+class FolderDestination(_Frozen):
+    """A folder: clean instances become ``<study>/<series>/<instance>.dcm`` below it."""
+
+    folder: Path
+
+
+Destination = DicomDestination | FolderDestination
+
+
+class Route(_Frozen):
+    """The first route whose every ``match`` line fits an instance decides its policy and destinations.
+
+    Keys of ``match`` are ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard
+    patterns (``*``, ``?``) or lists of them, of which one has to fit. Case counts.
+    """
+
+    name: Name
+    match: dict[str, tuple[str, ...]] = {}
+    policy: PolicyName = "keep-safe-text"
+    destinations: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+    @field_validator("match", mode="before")
+    @classmethod
+    def _as_lists(cls, match: object) -> object:
+        if not isinstance(match, dict):
+            return match
+        return {key: [value] if isinstance(value, (str, int, float)) else value for key, value in match.items()}
+
+    @field_validator("match", mode="after")
+    @classmethod
+    def _known_keys(cls, match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for key in match:
+            if key not in {"CalledAETitle", "CallingAETitle"} and tag_for_keyword(key) is None:
+                msg = f"{key!r} is neither CalledAETitle, CallingAETitle nor an attribute keyword of PS3.6"
+                raise ValueError(msg)
+        return match
+
+
+class Configuration(_Frozen):
+    """Everything the node is told."""
+
+    data_dir: Path = Path("data")
+    ledger: str = ""
+    log_level: LogLevel = "info"
+    receive: Receive = Receive()
+    queue: Queue = Queue()
+    redact: Redact = Redact()
+    destinations: Annotated[dict[Name, Destination], Field(min_length=1)]
+    routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+
+    @property
+    def spool_dir(self) -> Path:
+        """Where instances stand while they are the node's."""
+        return self.data_dir / "spool"
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger; SQLite beside the spool when none is configured."""
+        return self.ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        for index, route in enumerate(self.routes):
+            for name in route.destinations:
+                if name not in self.destinations:
+                    msg = f"routes.{index}.destinations: no destination {name!r}; there are: {_listed(self.destinations)}"
+                    raise ValueError(msg)
+        for name, count in Counter(route.name for route in self.routes).items():
+            if count > 1:
+                msg = f"routes: the name {name!r} is used {count} times; names are unique"
+                raise ValueError(msg)
+        return self
+
+
+def load(path: Path, **overrides: Any) -> Configuration:  # noqa: ANN401 - values as YAML or argv gives them
+    """Read a configuration file.
+
+    Parameters
+    ----------
+    path : Path
+        The YAML file. Relative folders in it are relative to the working directory.
+    **overrides
+        ``data_dir``, ``port``, ``log_level``: what the command line said; ``None`` leaves the file's value. The
+        environment's ``LOG_LEVEL`` and ``DICOM_NODE_DATA_DIR`` come between the two.
+
+    Raises
+    ------
+    ConfigurationError
+        With the file, each key that is wrong and what is allowed there.
+    """
+    content = _read(path)
+    data_dir = overrides.get("data_dir") or os.environ.get("DICOM_NODE_DATA_DIR")
+    log_level = overrides.get("log_level") or os.environ.get("LOG_LEVEL", "").lower()
+    if data_dir:
+        content["data_dir"] = data_dir
+    if log_level:
+        content["log_level"] = log_level
+    if overrides.get("port") is not None:
+        content["receive"] = {**(content.get("receive") or {}), "port": overrides["port"]}
+    try:
+        return Configuration.model_validate(content)
+    except ValidationError as error:
+        raise ConfigurationError(_explained(path, error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise ConfigurationError(msg) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        msg = f"{path}: is not YAML: {error}"
+        raise ConfigurationError(msg) from None
+    if not isinstance(content, dict):
+        msg = f"{path}: has to be a mapping with the keys {_listed(Configuration.model_fields)}"
+        raise ConfigurationError(msg)
+    return content
+
+
+def _explained(path: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
+        said = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            said = f"no such key; allowed are {_listed(_fields_at(problem['loc'][:-1]))}"
+        lines.append(f"{path}: {key}: {said}")
+    return "\n".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """List the keys that are allowed where an unknown one was found."""
+    sections: dict[str, type[BaseModel]] = {
+        "receive": Receive,
+        "queue": Queue,
+        "redact": Redact,
+        "routes": Route,
+        "DicomDestination": DicomDestination,
+        "FolderDestination": FolderDestination,
+    }
+    for part in reversed(location):
+        if part in sections:
+            return list(sections[str(part)].model_fields)
+    return list(Configuration.model_fields)
+
+
+def _listed(names: Any) -> str:  # noqa: ANN401 - any iterable of strings
+    return ", ".join(names)

@@ -1,0 +1,187 @@
+"""The core values. Names are the standard's; no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DELIVERED_STATUSES = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
+"""Success and the warnings with which the peer has stored the instance (PS3.4 B.2.3)."""
+
+
+class State(StrEnum):
+    """Where an instance, or one delivery of it, stands."""
+
+    RECEIVED = "RECEIVED"
+    REDACTED = "REDACTED"
+    SENT = "SENT"
+    HELD = "HELD"
+    DROPPED = "DROPPED"
+
+
+class Outcome(StrEnum):
+    """What redaction did."""
+
+    CLEANED = "cleaned"
+    UNCHANGED = "unchanged"
+    PASSED = "passed"
+
+
+@dataclass(frozen=True, slots=True)
+class SOPInstance:
+    """What identifies an instance and its encoding (PS3.3 C.12.1, PS3.10 7.1)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an instance came from, as known on the wire.
+
+    ``received_at`` is in seconds since the epoch.
+    """
+
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteAE:
+    """A peer that instances are sent to."""
+
+    ae_title: str
+    host: str
+    port: int
+    calling_ae_title: str
+    connect_timeout: float = 10.0
+    acse_timeout: float = 30.0
+    dimse_timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One instance in the ledger, as claimed by a worker or as shown to an operator.
+
+    Attributes
+    ----------
+    id : str
+        The node's own id of the instance; also the stem of its file names in the spool.
+    attempts : int
+        Claims so far; with ``owner`` the fence of every settle.
+    policy, destinations : str or None, tuple of str
+        Set by ``queue release``: the policy to carry out and where the result goes, instead of what the routes say.
+    conflict : bool
+        Another instance with the same SOP Instance UID and other bytes was received.
+    """
+
+    id: str
+    instance: SOPInstance
+    origin: Origin
+    state: State
+    sha256: str
+    size: int
+    attempts: int = 0
+    owner: str | None = None
+    reason: str | None = None
+    policy: str | None = None
+    destinations: tuple[str, ...] = ()
+    redacted_file: str | None = None
+    conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One instance on its way to one destination.
+
+    ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax.
+    """
+
+    entry_id: str
+    destination: str
+    instance: SOPInstance
+    origin: Origin
+    state: State
+    redacted_file: str
+    size: int
+    attempts: int = 0
+    owner: str | None = None
+    failures: int = 0
+    not_before: float = 0.0
+    reason: str | None = None
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What a destination said of one C-STORE (PS3.4 B.2.3)."""
+
+    status: int
+
+    @property
+    def delivered(self) -> bool:
+        """Whether the peer has the instance."""
+        return self.status in DELIVERED_STATUSES
+
+    def __str__(self) -> str:
+        return f"{self.status:04X}H"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of pixels in a range of frames, in pixels, row and column counted from 0.
+
+    ``source`` says what found it: ``text``, ``rule``, ``overlay``. ``last_frame`` is included.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
+    first_frame: int = 0
+    last_frame: int = 0
+    source: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """What was done to one instance.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Whether pixels or planes changed.
+    regions : tuple of Region
+        What was painted.
+    actions : tuple of str
+        What was done to the planes beside the pixels (``overlay removed``, ``icon removed`` ...).
+    engine : str
+        The detector and its version.
+    seconds : dict of str to float
+        ``decode``, ``detect``, ``encode``.
+    """
+
+    outcome: Outcome
+    regions: tuple[Region, ...] = ()
+    actions: tuple[str, ...] = ()
+    engine: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedFile:
+    """A clean file that stands durably in the spool."""
+
+    name: str
+    path: Path
+    instance: SOPInstance
+    size: int

@@ -1,0 +1,245 @@
+"""Stored values in and out, one frame at a time, whatever the transfer syntax.
+
+A *sample* is what stands in the container (Bits Allocated wide, or as the codestream gives it); a *stored value* is the
+number in it, between :attr:`PixelFormat.lowest` and :attr:`PixelFormat.highest` (PS3.5 8.1.1). Frames are read and
+written as samples, so that what is not painted stays as it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames, parse_basic_offsets
+from pydicom.uid import ExplicitVRBigEndian
+
+from dicom_node.errors import Hold
+from dicom_node.redaction import codecs
+from dicom_node.redaction.format import PixelFormat, pixel_format
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pydicom import Dataset
+
+_EXTENDED_OFFSETS_FROM = (1 << 32) - (1 << 20)
+"""Basic Offset Table entries are 32 bits wide (PS3.5 A.4): beyond that the Extended Offset Table is needed."""
+
+
+class Frames(Protocol):
+    """The frames of one instance."""
+
+    pixels: PixelFormat
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Return the samples of one frame, as a copy of shape :attr:`PixelFormat.shape`."""
+
+    def write(self, index: int, samples: NDArray[Any]) -> None:
+        """Replace the samples of one frame."""
+
+    def store(self, dataset: Dataset) -> None:
+        """Put the frames back into the data set; only called after a write."""
+
+
+def open_frames(dataset: Dataset) -> Frames:
+    """Open the pixel data of an instance.
+
+    Raises
+    ------
+    Hold
+        When there is none that can be redacted, or when its length contradicts the Image Pixel module: hidden frames
+        carry identity as well.
+    """
+    if "PixelData" not in dataset:
+        kind = "float pixel data" if {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()) else "no pixel data"
+        msg = f"{kind}: only a route with the policy `pass` forwards it"
+        raise Hold(msg)
+    pixels = pixel_format(dataset)
+    if not pixels.is_native:
+        return _EncapsulatedFrames(dataset, pixels)
+    return _BitFrames(dataset, pixels) if pixels.bits_allocated == 1 else _NativeFrames(dataset, pixels)
+
+
+def stored_values(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[np.int64]:
+    """Read stored values out of samples: the bits below High Bit, with their sign (PS3.5 8.1.1)."""
+    values = samples.astype(np.int64)
+    if samples.dtype.kind == "i":  # a signed codestream has done it
+        return values
+    mask = (1 << pixels.bits_stored) - 1
+    values = (values >> _shift(pixels)) & mask
+    if pixels.signed:
+        sign = 1 << (pixels.bits_stored - 1)
+        values = (values ^ sign) - sign
+    return values
+
+
+def clear_unused_bits(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
+    """Zero what stands outside Bits Stored, where retired overlays hide (PS3.5 8.1.1, PS3.3-2004 C.9.2).
+
+    Signed values keep their sign extension: it is what such images look like, and carries nothing.
+    """
+    if samples.dtype.kind == "i" or pixels.bits_stored == samples.dtype.itemsize * 8:
+        return samples
+    used = ((1 << pixels.bits_stored) - 1) << _shift(pixels)
+    if not pixels.signed:
+        return samples & samples.dtype.type(used)
+    extended = stored_values(samples, pixels) << _shift(pixels)
+    container = np.array(extended, dtype=np.int64) & ((1 << (samples.dtype.itemsize * 8)) - 1)
+    is_plain = (samples & samples.dtype.type(used)) == samples
+    return np.where(is_plain, samples, container.astype(samples.dtype)).astype(samples.dtype)
+
+
+def sample_of(value: int, like: NDArray[Any], pixels: PixelFormat) -> int:
+    """Return the sample that holds a stored value, in a frame with such samples."""
+    if like.dtype.kind == "i":
+        return value
+    shifted = value << _shift(pixels)
+    if pixels.is_native:
+        return shifted & ((1 << pixels.bits_allocated) - 1)
+    return shifted & (((1 << pixels.bits_stored) - 1) << _shift(pixels))
+
+
+def _shift(pixels: PixelFormat) -> int:
+    return pixels.high_bit + 1 - pixels.bits_stored
+
+
+class _NativeFrames:
+    """Uncompressed samples of 8, 16 or 32 bits, colour by pixel or by plane."""
+
+    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
+        self.pixels = pixels
+        self._swapped = _is_swapped(dataset, pixels)
+        self._bytes = _swap(dataset.PixelData) if self._swapped else bytearray(dataset.PixelData)
+        order = ">" if pixels.transfer_syntax == ExplicitVRBigEndian else "<"
+        dtype = np.dtype(f"{order}u{pixels.bits_allocated // 8}")
+        layout = (pixels.frames, *self._frame_layout())
+        length = int(np.prod(layout)) * dtype.itemsize
+        _check_length(self._bytes, length)
+        self._samples = np.frombuffer(self._bytes, dtype, count=length // dtype.itemsize).reshape(layout)
+
+    def _frame_layout(self) -> tuple[int, ...]:
+        pixels = self.pixels
+        if pixels.is_subsampled:
+            return (pixels.rows, pixels.columns // 2, 4)
+        if pixels.samples > 1 and pixels.planar_configuration == 1:
+            return (pixels.samples, pixels.rows, pixels.columns)
+        return pixels.shape
+
+    def read(self, index: int) -> NDArray[Any]:
+        stored = self._samples[index].astype(self._samples.dtype.newbyteorder("="))
+        if self.pixels.is_subsampled:
+            return _from_422(stored)
+        return np.moveaxis(stored, 0, -1) if stored.shape != self.pixels.shape else stored
+
+    def write(self, index: int, samples: NDArray[Any]) -> None:
+        if self.pixels.is_subsampled:
+            self._samples[index] = _to_422(samples)
+        elif self._samples[index].shape != samples.shape:
+            self._samples[index] = np.moveaxis(samples, -1, 0)
+        else:
+            self._samples[index] = samples
+
+    def store(self, dataset: Dataset) -> None:
+        dataset.PixelData = bytes(_swap(self._bytes) if self._swapped else self._bytes)
+
+
+class _BitFrames:
+    """Uncompressed samples of one bit, packed across frame borders, first pixel in the lowest bit (PS3.5 8.1.1)."""
+
+    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
+        self.pixels = pixels
+        self._swapped = _is_swapped(dataset, pixels)
+        self._bytes = _swap(dataset.PixelData) if self._swapped else bytearray(dataset.PixelData)
+        count = pixels.frames * pixels.rows * pixels.columns
+        _check_length(self._bytes, -(-count // 8))
+        self._bits = np.unpackbits(np.frombuffer(self._bytes, np.uint8), bitorder="little")
+        self._samples = self._bits[:count].reshape(pixels.frames, pixels.rows, pixels.columns)
+
+    def read(self, index: int) -> NDArray[Any]:
+        return self._samples[index].copy()
+
+    def write(self, index: int, samples: NDArray[Any]) -> None:
+        self._samples[index] = samples
+
+    def store(self, dataset: Dataset) -> None:
+        packed = np.packbits(self._bits, bitorder="little").tobytes()
+        dataset.PixelData = bytes(_swap(packed)) if self._swapped else packed
+
+
+class _EncapsulatedFrames:
+    """One codestream a frame; those that are not written keep theirs byte for byte."""
+
+    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
+        self.pixels = pixels
+        self._codestreams = _codestreams(dataset, pixels.frames)
+        self._has_offsets = bool(parse_basic_offsets(dataset.PixelData))
+        self._has_extended_offsets = "ExtendedOffsetTable" in dataset
+
+    def read(self, index: int) -> NDArray[Any]:
+        samples = codecs.decode(self._codestreams[index], self.pixels)
+        if samples.dtype.kind == "i" and (samples.min() < self.pixels.lowest or samples.max() > self.pixels.highest):
+            msg = "the codestream holds values outside Bits Stored"
+            raise Hold(msg)
+        return samples.copy()
+
+    def write(self, index: int, samples: NDArray[Any]) -> None:
+        self._codestreams[index] = codecs.encode(samples, self._codestreams[index], self.pixels)
+
+    def store(self, dataset: Dataset) -> None:
+        length = sum(len(codestream) + 9 for codestream in self._codestreams)
+        if self._has_extended_offsets or length > _EXTENDED_OFFSETS_FROM:
+            dataset.PixelData, offsets, lengths = encapsulate_extended(self._codestreams)
+            dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
+        else:
+            dataset.PixelData = encapsulate(self._codestreams, has_bot=self._has_offsets or len(self._codestreams) > 1)
+        dataset["PixelData"].VR = "OB"
+        dataset["PixelData"].is_undefined_length = True
+
+
+def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
+    extended = (
+        (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths) if "ExtendedOffsetTable" in dataset else None
+    )
+    try:
+        codestreams = list(generate_frames(dataset.PixelData, number_of_frames=frames, extended_offsets=extended))
+    except Exception as error:
+        msg = f"the encapsulated pixel data cannot be divided into frames ({type(error).__name__})"
+        raise Hold(msg) from error
+    if len(codestreams) != frames:
+        msg = f"Number of Frames says {frames}, the pixel data holds {len(codestreams)}"
+        raise Hold(msg)
+    return codestreams
+
+
+def _check_length(content: bytearray, expected: int) -> None:
+    """Hold what is too short, and what has anything but padding behind its last frame."""
+    if len(content) < expected:
+        msg = f"the pixel data holds {len(content)} bytes, {expected} are needed"
+        raise Hold(msg)
+    if any(content[expected:]):
+        msg = f"the pixel data holds {len(content) - expected} bytes behind its last frame"
+        raise Hold(msg)
+
+
+def _is_swapped(dataset: Dataset, pixels: PixelFormat) -> bool:
+    """Tell whether samples of a byte or less stand in 16-bit big endian words (PS3.5 A.3, D.2)."""
+    return (
+        pixels.transfer_syntax == ExplicitVRBigEndian
+        and pixels.bits_allocated <= 8  # noqa: PLR2004 - bits of a byte
+        and dataset["PixelData"].VR == "OW"
+    )
+
+
+def _swap(content: bytes | bytearray) -> bytearray:
+    return bytearray(np.frombuffer(content, np.uint16).byteswap().tobytes())
+
+
+def _from_422(stored: NDArray[Any]) -> NDArray[Any]:
+    """(rows, columns / 2, Y Y Cb Cr) to (rows, columns, 3), both pixels with the chrominance they share."""
+    luminance = stored[..., :2].reshape(stored.shape[0], -1)
+    chrominance = np.repeat(stored[..., 2:], 2, axis=1)
+    return np.concatenate([luminance[..., None], chrominance], axis=2)
+
+
+def _to_422(samples: NDArray[Any]) -> NDArray[Any]:
+    luminance = samples[..., 0].reshape(samples.shape[0], -1, 2)
+    return np.concatenate([luminance, samples[:, ::2, 1:]], axis=2)

@@ -1,0 +1,146 @@
+"""Every frame is looked at: alone, or together with its neighbours; what is found becomes regions of frames."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dicom_node.model import Region
+from dicom_node.redaction.frames import clear_unused_bits, stored_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from dicom_node.redaction.decide import Decision
+    from dicom_node.redaction.detect import Box, TextDetector
+    from dicom_node.redaction.frames import Frames
+    from dicom_node.redaction.render import Renderer
+
+GROUP = 8
+"""Frames looked at together. More would be quicker, and lose text that is shown for a moment over moving speckle."""
+
+SAME = 0.4
+"""Correlation from which the same text stands at a place in another group of frames."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What looking at an instance gave.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+        What has to go.
+    unused_bits : set of int
+        Frames with something outside Bits Stored.
+    darkest, brightest : int
+        Smallest and largest stored value of all frames.
+    seconds : dict of str to float
+        ``decode`` and ``detect``.
+    """
+
+    regions: tuple[Region, ...] = ()
+    unused_bits: set[int] = field(default_factory=set)
+    darkest: int = 1 << 62
+    brightest: int = -(1 << 62)
+    seconds: dict[str, float] = field(default_factory=lambda: {"decode": 0.0, "detect": 0.0})
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Consecutive frames: their mean (or one of a colour's samples) tells whether a text stands in them as well."""
+
+    first: int
+    last: int
+    mean: NDArray[np.float32]
+    boxes: list[Box]
+
+
+def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detector: TextDetector) -> Seen:
+    """Look at every frame and decide what goes.
+
+    Raises
+    ------
+    Hold
+        When a frame cannot be decoded: what was not seen is not sent.
+    """
+    seen = Seen()
+    groups = [_look_at(group, first, seen, renderer, decision, detector) for first, group in _groups(frames, seen)]
+    seen.regions = tuple(_regions(groups))
+    return seen
+
+
+def _groups(frames: Frames, seen: Seen) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+    for first in range(0, frames.pixels.frames, GROUP):
+        started = time.monotonic()
+        group = [frames.read(i) for i in range(first, min(first + GROUP, frames.pixels.frames))]
+        for index, samples in enumerate(group, first):
+            used = clear_unused_bits(samples, frames.pixels)
+            if not np.array_equal(used, samples):
+                seen.unused_bits.add(index)
+            values = stored_values(used, frames.pixels)
+            seen.darkest, seen.brightest = min(seen.darkest, int(values.min())), max(seen.brightest, int(values.max()))
+        seen.seconds["decode"] += time.monotonic() - started
+        yield first, group
+
+
+def _look_at(
+    group: list[NDArray[Any]], first: int, seen: Seen, renderer: Renderer, decision: Decision, detector: TextDetector
+) -> _Group:
+    started = time.monotonic()
+    pictures = renderer.pictures(group)
+    boxes = detector.find(pictures)
+    if decision.reads:
+        boxes = [box for box in boxes if decision.goes(detector.read(pictures, box))]
+    seen.seconds["detect"] += time.monotonic() - started
+    return _Group(first, first + len(group) - 1, pictures[0].mean(axis=-1, dtype=np.float32), boxes)
+
+
+def _regions(groups: list[_Group]) -> Iterator[Region]:
+    """Give each box the frames of its group and of every other group in which the same text stands.
+
+    A detector that misses a banner in one group of a cine does not uncover it there, and text that is shown for a
+    moment costs no pixel of the other frames.
+    """
+    done: list[Region] = []
+    for group in groups:
+        for box in group.boxes:
+            for run in _runs([other for other in groups if other is group or _stands_in(box, group, other)]):
+                region = Region(box.row, box.column, box.height, box.width, run[0].first, run[-1].last)
+                if not any(_covers(other, region) for other in done):
+                    done.append(region)
+                    yield region
+
+
+def _runs(groups: list[_Group]) -> Iterator[list[_Group]]:
+    run: list[_Group] = []
+    for group in groups:
+        if run and group.first != run[-1].last + 1:
+            yield run
+            run = []
+        run.append(group)
+    if run:
+        yield run
+
+
+def _stands_in(box: Box, group: _Group, other: _Group) -> bool:
+    place = (slice(box.row, box.row + box.height), slice(box.column, box.column + box.width))
+    ours, theirs = group.mean[place] - group.mean[place].mean(), other.mean[place] - other.mean[place].mean()
+    norm = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
+    return norm > 0 and float((ours * theirs).sum()) / norm >= SAME
+
+
+def _covers(outer: Region, inner: Region) -> bool:
+    return (
+        outer.row <= inner.row
+        and outer.column <= inner.column
+        and outer.row + outer.height >= inner.row + inner.height
+        and outer.column + outer.width >= inner.column + inner.width
+        and outer.first_frame <= inner.first_frame
+        and outer.last_frame >= inner.last_frame
+    )
