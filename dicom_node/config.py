@@ -17,9 +17,11 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     PositiveFloat,
     PositiveInt,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -94,7 +96,8 @@ class Redact(_Frozen):
     processes: Annotated[int, Field(ge=0)] = 0
     fill: Literal["black", "background", "contrast"] | Annotated[int, Field(ge=-(1 << 31), lt=1 << 32)] = "black"
     tesseract_language: str = "eng"
-    maximum_bytes: PositiveInt = 4 << 30
+    maximum_bytes: PositiveInt = 2 << 30
+    limit_seconds: PositiveFloat = 1800.0
 
 
 class DicomDestination(_Frozen):
@@ -115,7 +118,15 @@ class FolderDestination(_Frozen):
     folder: Path
 
 
-Destination = DicomDestination | FolderDestination
+def _kind_of_destination(value: object) -> str:
+    return "folder" if isinstance(value, FolderDestination) or (isinstance(value, dict) and "folder" in value) else "ae"
+
+
+# Told apart by their keys, so that a mistake in one kind is not reported as missing keys of the other.
+Destination = Annotated[
+    Annotated[DicomDestination, Tag("ae")] | Annotated[FolderDestination, Tag("folder")],
+    Discriminator(_kind_of_destination),
+]
 
 
 class Route(_Frozen):
@@ -158,6 +169,11 @@ class Configuration(_Frozen):
     redact: Redact = Redact()
     destinations: Annotated[dict[Name, Destination], Field(min_length=1)]
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
+
+    @property
+    def redactors(self) -> int:
+        """Redactor processes: one per core unless it is configured."""
+        return self.redact.processes or os.cpu_count() or 1
 
     @property
     def spool_dir(self) -> Path:
@@ -232,7 +248,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _explained(path: Path, error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_url=False):
-        key = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
+        kinds = {"ae", "folder"} if "destinations" in problem["loc"] else set()
+        key = ".".join(str(part) for part in problem["loc"] if part not in kinds) or "(the whole file)"
         said = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             said = f"no such key; allowed are {_listed(_fields_at(problem['loc'][:-1]))}"
@@ -247,8 +264,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         "queue": Queue,
         "redact": Redact,
         "routes": Route,
-        "DicomDestination": DicomDestination,
-        "FolderDestination": FolderDestination,
+        "ae": DicomDestination,
+        "folder": FolderDestination,
     }
     for part in reversed(location):
         if part in sections:

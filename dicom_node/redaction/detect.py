@@ -194,6 +194,11 @@ class TesseractDetector:
         return Reading(" ".join(text for text, _ in read), min(confidence for _, confidence in read) / 100)
 
 
+def make_detector(kind: str, language: str = "eng") -> TextDetector:
+    """Make the detector by its name in the configuration: ``pp-ocr`` or ``tesseract``."""
+    return TesseractDetector(language) if kind == "tesseract" else PaddleDetector()
+
+
 def tiles(rows: int, columns: int) -> Iterator[Box]:
     """Divide a large picture into overlapping tiles; a small one is looked at whole."""
     if max(rows, columns) <= LONG_SIDE:

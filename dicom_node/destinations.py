@@ -1,0 +1,38 @@
+"""From a destination in the configuration to what sends there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dicom_node.config import FolderDestination
+from dicom_node.folder import FolderSender
+from dicom_node.model import RemoteAE
+from dicom_node.storage_scu import StorageSCU
+
+if TYPE_CHECKING:
+    from dicom_node.config import Configuration
+
+Sender = StorageSCU | FolderSender
+
+
+def sender_to(ae_title: str, host: str, port: int) -> StorageSCU:
+    """Make a sender to an address that is in no configuration."""
+    return StorageSCU(RemoteAE(ae_title=ae_title, host=host, port=port, calling_ae_title="DICOM_NODE"))
+
+
+def make_sender(configuration: Configuration, name: str) -> Sender:
+    """Make the sender for a destination by its name in the configuration."""
+    destination = configuration.destinations[name]
+    if isinstance(destination, FolderDestination):
+        return FolderSender(configuration.data_dir / destination.folder)
+    return StorageSCU(
+        RemoteAE(
+            ae_title=destination.ae_title,
+            host=destination.host,
+            port=destination.port,
+            calling_ae_title=destination.calling_ae_title or configuration.receive.ae_title,
+            connect_timeout=destination.connect_timeout,
+            acse_timeout=destination.acse_timeout,
+            dimse_timeout=destination.dimse_timeout,
+        )
+    )

@@ -1,0 +1,181 @@
+"""Composition root: which role runs in which process, signals, drain, restart.
+
+``serve`` supervises: it starts one process for each role (one redactor per core), starts those again that die, ends the
+leases of the dead, and lets the ledger agree with the spool now and then. It touches no pixel and no association.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+import structlog
+
+from dicom_node import __version__
+from dicom_node.config import FolderDestination
+from dicom_node.errors import ConfigurationError
+from dicom_node.queue import Ledger, Queue, Spool
+from dicom_node.worker import owner_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dicom_node.config import Configuration
+
+Role = Literal["receive", "redact", "send"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+READY = "ready"
+"""What a role process writes on its standard output once it works."""
+
+RECONCILE_SECONDS = 60.0
+RESTART_SECONDS = 1.0
+"""A process that dies at once is started again after a pause: a crash loop leaves the machine usable."""
+
+log = structlog.get_logger()
+
+
+def open_queue(configuration: Configuration) -> Queue:
+    """Open spool and ledger as they are configured.
+
+    Raises
+    ------
+    ConfigurationError
+        When the data folder cannot be used.
+    """
+    try:
+        configuration.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"data_dir: {configuration.data_dir}: cannot be used: {error.strerror}"
+        raise ConfigurationError(msg) from None
+    spool = Spool(configuration.spool_dir, configuration.receive.minimum_free_bytes)
+    spool.prepare()
+    ledger = Ledger(configuration.ledger_url)
+    ledger.create()
+    return Queue(spool, ledger)
+
+
+@dataclass(slots=True)
+class RoleProcess:
+    """One role in a process of its own."""
+
+    role: Role
+    process: subprocess.Popen[str]
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def start(cls, role: Role, configuration: Configuration) -> RoleProcess:
+        """Start a role; it gets the configuration on standard input, and drains when that closes."""
+        # A session of its own: a terminal's Ctrl-C reaches the supervisor alone, which then drains its processes.
+        process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
+            [sys.executable, "-m", f"dicom_node.roles.{role}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        child = cls(role, process)
+        if process.stdin is not None:
+            process.stdin.write(configuration.model_dump_json() + "\n")
+            process.stdin.flush()
+        return child
+
+    def is_ready(self) -> bool:
+        """Wait until it works; False when it ended instead."""
+        return self.process.stdout is not None and self.process.stdout.readline().strip() == READY
+
+
+def serve(configuration: Configuration, roles: Sequence[Role] = ROLES, announce: Callable[[str], None] = print) -> int:
+    """Run the node until SIGTERM or SIGINT, then drain.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after a drain, 1 when it could not start.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    queue = open_queue(configuration)
+    wanted: list[Role] = [role for role in roles for _ in range(configuration.redactors if role == "redact" else 1)]
+    children = [RoleProcess.start(role, configuration) for role in wanted]
+    try:
+        # Only the receiver is waited for: what it accepts before the others work is safe in the queue.
+        if any(child.role == "receive" and not child.is_ready() for child in children):
+            return 1
+        announce(banner(configuration, roles))
+        threading.Thread(target=_reconcile_now_and_then, args=(queue, configuration, stop), daemon=True).start()
+        while not stop.wait(0.2):
+            children = [_alive(child, queue, configuration) for child in children]
+    finally:
+        _end(children, configuration.queue.drain_seconds)
+    log.info("stopped", pid=os.getpid())
+    return 0
+
+
+def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
+    """Say to the person who started the node where it listens, where clean images go, and how to try it."""
+    receive = configuration.receive
+    lines = [f"dicom_node {__version__} is ready ({', '.join(roles)})"]
+    if "receive" in roles:
+        lines.append(f"  listens as AE title {receive.ae_title} on {receive.host}, port {receive.port}")
+    for name in dict.fromkeys(name for route in configuration.routes for name in route.destinations):
+        lines.append(f"  clean images for {name!r} go to {_address(configuration, name)}")
+    lines.append("  only pixel data is cleaned: header attributes are forwarded as they came")
+    if "receive" in roles:
+        lines.append(f"  send it an image:  storescu -aec {receive.ae_title} localhost {receive.port} image.dcm")
+    return "\n".join(lines)
+
+
+def _address(configuration: Configuration, name: str) -> str:
+    destination = configuration.destinations[name]
+    if isinstance(destination, FolderDestination):
+        return f"folder {configuration.data_dir / destination.folder}"
+    return f"AE title {destination.ae_title} on {destination.host}, port {destination.port}"
+
+
+def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> RoleProcess:
+    """Return the child, or the one that takes its place when it has died; the dead one's leases end at once."""
+    code = child.process.poll()
+    if code is None:
+        return child
+    log.error("role process died", role=child.role, pid=child.process.pid, exit_code=code)
+    try:
+        queue.ledger.expire(owner_name(child.role, child.process.pid))
+    except Exception:  # noqa: BLE001 - the leases run out by themselves; the other roles go on
+        log.warning("leases not ended", exc_info=True)
+    if time.monotonic() - child.started < RESTART_SECONDS:
+        time.sleep(RESTART_SECONDS)
+    return RoleProcess.start(child.role, configuration)
+
+
+def _reconcile_now_and_then(queue: Queue, configuration: Configuration, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            found = asdict(queue.reconcile())
+            found["unknown_destination"] = queue.ledger.hold_unknown_destinations(configuration.destinations)
+            log.info("reconciled", states={name: count for name, count in found.items() if count})
+        except Exception:
+            log.exception("reconcile failed")
+        stop.wait(RECONCILE_SECONDS)
+
+
+def _end(children: list[RoleProcess], seconds: float) -> None:
+    """Drain all at once: what the receiver still takes is safe in the queue. Kill what does not end in time."""
+    for child in children:
+        if child.process.poll() is None:
+            child.process.terminate()
+    deadline = time.monotonic() + seconds + 10
+    for child in children:
+        try:
+            child.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            log.error("role process killed", role=child.role, pid=child.process.pid)  # noqa: TRY400 - no exception's news
+            child.process.kill()
+            child.process.wait()

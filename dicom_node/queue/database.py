@@ -1,0 +1,119 @@
+"""The engine under the ledger: connections, transactions, the clock. Only this module tells SQLite from PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, extract, func, select, update
+from sqlalchemy.exc import OperationalError
+
+from dicom_node.queue.schema import metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+_Result = TypeVar("_Result")
+
+_TRIES = 3
+_BUSY_TIMEOUT_MILLISECONDS = 30_000
+_WAL_IS_SAFE = (3, 51, 3)
+"""Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
+_CONTENTION = ("locked", "deadlock detected", "could not serialize")
+
+
+class Database:
+    """Transactions on one database.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL: ``sqlite:///<file>`` or ``postgresql+psycopg://...``.
+    """
+
+    def __init__(self, url: str) -> None:
+        # Parameters are element values: they must not get into the message of an error.
+        self._engine = create_engine(url, hide_parameters=True)
+        if self._engine.dialect.name == "sqlite":
+            _configure_sqlite(self._engine)
+        self._reading_engine = self._engine.execution_options(begin="BEGIN")
+
+    def create(self) -> None:
+        """Make the tables that are not there yet; a SQLite file is made with mode 0600."""
+        if self._engine.dialect.name == "sqlite":
+            _create_sqlite_file(Path(self._engine.url.database or ""))
+        self._write(metadata.create_all)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def _write(self, work: Callable[[Connection], _Result], tries: int = _TRIES) -> _Result:
+        """Carry out one transaction, again when it lost to another. ``work`` touches nothing but its connection."""
+        try:
+            with self._engine.begin() as connection:
+                return work(connection)
+        except OperationalError as error:
+            if tries <= 1 or not any(sign in str(error.orig) for sign in _CONTENTION):
+                raise
+        return self._write(work, tries - 1)
+
+    def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
+        """Change one row in a transaction of its own; False when ``where`` does not hold for it."""
+        return self._write(lambda connection: change(connection, table, where, **values)) == 1
+
+    def _read(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Carry out one transaction that writes nothing: what it reads belongs together."""
+        with self._reading_engine.begin() as connection:
+            return work(connection)
+
+
+def change(connection: Connection, table: Table, where: ColumnElement[bool], **values: object) -> int:
+    """Update the rows of ``instance`` or ``delivery`` for which ``where`` holds, and say how many that were."""
+    return connection.execute(update(table).where(where).values(updated_at=now(connection), **values)).rowcount
+
+
+def now(connection: Connection) -> float:
+    """Tell the time in seconds since the epoch: the server's, where several machines share one."""
+    if connection.dialect.name == "sqlite":
+        return time.time()
+    return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
+
+
+def _create_sqlite_file(path: Path) -> None:
+    """Make the file before SQLite does, whose journals take over its mode; SQLite syncs only what is in the file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    path.chmod(0o600)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _configure_sqlite(engine: Engine) -> None:
+    """Let transactions begin as SQLAlchemy says, not as the driver guesses, and let a commit survive power loss."""
+    journal = "WAL" if sqlite3.sqlite_version_info >= _WAL_IS_SAFE else "TRUNCATE"
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MILLISECONDS}")
+        cursor.execute(f"PRAGMA journal_mode = {journal}")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that will write takes its lock at once: one that upgrades later can lose what it has read.
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))

@@ -1,0 +1,70 @@
+"""How each destination is doing: one that is down, or paused, delays only its own deliveries."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Select, and_, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.model import State
+from dicom_node.queue.database import Database, change, now
+from dicom_node.queue.schema import delivery, destination
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import ColumnElement
+
+
+class Destinations(Database):
+    """The circuit breakers: a destination that has no row never failed."""
+
+    def destination_down(self, name: str, reason: str, delay_seconds: float) -> None:
+        """Let all deliveries to a destination wait, and count one more failure in a row."""
+
+        def write(connection: Connection) -> None:
+            later = {"not_before": now(connection) + delay_seconds, "reason": reason}
+            _change(connection, name, failures=destination.c.failures + 1, **later)
+
+        self._write(write)
+
+    def destination_up(self, name: str) -> None:
+        """Forget the failures of a destination."""
+        if self.destination_failures(name):
+            self._write(lambda connection: _change(connection, name, failures=0, not_before=0.0, reason=None))
+
+    def destination_failures(self, name: str) -> int:
+        """Tell how many times in a row a destination was down."""
+        failures = select(destination.c.failures).where(destination.c.name == name)
+        return self._read(lambda connection: connection.execute(failures).scalar() or 0)
+
+    def pause(self, name: str) -> None:
+        """Send nothing to a destination until :meth:`resume`."""
+        self._write(lambda connection: _change(connection, name, paused=True))
+
+    def resume(self, name: str) -> None:
+        """Send to a destination again."""
+        self._write(lambda connection: _change(connection, name, paused=False))
+
+    def hold_unknown_destinations(self, known: Collection[str]) -> int:
+        """Hold deliveries to destinations that nobody sends to: they would wait for ever unseen."""
+        is_lost = and_(
+            delivery.c.state == State.REDACTED, delivery.c.owner.is_(None), delivery.c.destination.not_in(list(known))
+        )
+        reason = "its destination is no longer configured"
+        return self._write(lambda connection: change(connection, delivery, is_lost, state=State.HELD, reason=reason))
+
+
+def is_waiting(name: str, at: float) -> Select[Any]:
+    """Select the destination of this name if it takes nothing now."""
+    waits: ColumnElement[bool] = or_(destination.c.paused, destination.c.not_before > at)
+    return select(destination.c.name).where(destination.c.name == name, waits)
+
+
+def _change(connection: Connection, name: str, **values: object) -> None:
+    # The savepoint: another sender may have inserted the row, and PostgreSQL gives up the transaction on an error.
+    with suppress(IntegrityError), connection.begin_nested():
+        connection.execute(insert(destination).values(name=name))
+    connection.execute(update(destination).where(destination.c.name == name).values(**values))

@@ -1,0 +1,196 @@
+"""The state: a stage claims a row with a lease, works, and settles it with a fence.
+
+The fence is owner and number of attempts as they were at the claim. A worker that comes back after its lease ran out,
+and after another took the work over, changes nothing. A lease that ran out while it was owned means that its worker
+died; an instance on which too many died is held. There is no state to be stuck in: "deferred" is a ``not_before`` in
+the future, "active" is a lease.
+
+Transactions that change an instance and its deliveries take the instance's row first, so that none waits for another
+in a circle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, and_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from dicom_node.errors import SpoolFull
+from dicom_node.model import Delivery, QueueEntry, RedactedFile, State
+from dicom_node.queue.database import change, now
+from dicom_node.queue.destinations import Destinations, is_waiting
+from dicom_node.queue.operator import Operator
+from dicom_node.queue.recovery import Recovery
+from dicom_node.queue.schema import delivery, delivery_of, entry_of, instance
+from dicom_node.queue.transitions import (
+    DELIVERY_DEATHS,
+    INSTANCE_DEATHS,
+    Accepted,
+    Claim,
+    accept,
+    bury,
+    claimable_deliveries,
+    claimable_entries,
+    fence,
+    find,
+    lease,
+    set_destinations,
+    settle,
+    settle_whole,
+    table_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+class Ledger(Destinations, Operator, Recovery):
+    """What is known of every instance; one code path for SQLite and PostgreSQL.
+
+    Every method is one transaction, durable when it returns. A settle returns False when the fence was lost: the work
+    is another's now, or an operator has taken it away, and nothing was changed.
+    """
+
+    def accept(self, entry: QueueEntry) -> Accepted:
+        """Write down an instance whose bytes are in the spool; the same entry again changes nothing.
+
+        Raises
+        ------
+        SpoolFull
+            When the ledger cannot be written: it is full, locked or not reachable.
+        """
+        try:
+            return self._write(lambda connection: accept(connection, entry))
+        except SQLAlchemyError as error:
+            raise _unwritable(error) from None
+
+    def find(self, entry: QueueEntry) -> str | None:
+        """Find the entry by which the same instance was accepted before.
+
+        Raises
+        ------
+        SpoolFull
+            When the ledger cannot be read.
+        """
+        try:
+            return self._read(lambda connection: find(connection, entry))
+        except SQLAlchemyError as error:
+            raise _unwritable(error) from None
+
+    def claim(self, owner: str, lease_seconds: float) -> QueueEntry | None:
+        """Claim the oldest instance that waits for redaction; None when none is due.
+
+        Instances on which the worker died twice are held on the way.
+        """
+
+        def write(connection: Connection) -> QueueEntry | None:
+            time = now(connection)
+            bury(connection, INSTANCE_DEATHS, time)
+            row = connection.execute(claimable_entries(time)).mappings().first()
+            if row is None:
+                return None
+            return lease(connection, entry_of(row), owner, lease_seconds, time)
+
+        return self._write(write)
+
+    def claim_deliveries(self, destination: str, owner: str, lease_seconds: float, limit: int) -> list[Delivery]:
+        """Claim the oldest deliveries that are due at a destination; none when it is paused or down."""
+
+        def write(connection: Connection) -> list[Delivery]:
+            time = now(connection)
+            if connection.execute(is_waiting(destination, time)).first():
+                return []
+            bury(connection, DELIVERY_DEATHS, time)
+            rows = connection.execute(claimable_deliveries(destination, time, limit)).mappings().all()
+            return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
+
+        return self._write(write)
+
+    def renew(self, live: Iterable[Claim], lease_seconds: float) -> None:
+        """Lengthen the leases of jobs that are being worked on.
+
+        Never all of an owner's: a job that its worker has lost track of has to come free.
+        """
+
+        def write(connection: Connection) -> None:
+            until = now(connection) + lease_seconds
+            for claim in claims:
+                change(connection, table_of(claim), fence(claim), lease_until=until)
+
+        claims = list(live)
+        if claims:
+            self._write(write)
+
+    def expire(self, owner: str) -> None:
+        """End the leases of a worker that is known to be dead; the next claim counts its deaths."""
+
+        def write(connection: Connection) -> None:
+            for table, state, *_ in (INSTANCE_DEATHS, DELIVERY_DEATHS):
+                # State and lease are what the index knows, the owner is not.
+                in_hand = and_(table.c.state == state, table.c.lease_until.is_not(None), table.c.owner == owner)
+                change(connection, table, in_hand, lease_until=now(connection))
+
+        self._write(write)
+
+    def give_back(self, claim: Claim) -> bool:
+        """End a lease without a result, as at a drain: the work is due at once, for anyone, and nobody died of it."""
+        return self._write(lambda connection: settle(connection, claim))
+
+    def settle_redacted(self, entry: QueueEntry, file: RedactedFile, destinations: Sequence[str]) -> bool:
+        """Hand a clean file to its destinations; to those that have the instance already it is not sent again.
+
+        Raises
+        ------
+        ValueError
+            Without a destination: the instance would wait for ever.
+        """
+        if not destinations:
+            msg = "an instance needs a destination"
+            raise ValueError(msg)
+        clean = {"redacted_file": file.name, "redacted_size": file.size, "redacted_instance": asdict(file.instance)}
+
+        def write(connection: Connection) -> bool:
+            if not settle(connection, entry, state=State.REDACTED, reason=None, **clean):
+                return False
+            set_destinations(connection, entry.id, set(destinations))
+            settle_whole(connection, entry.id)
+            return True
+
+        return self._write(write)
+
+    def settle_held(self, entry: QueueEntry, reason: str) -> bool:
+        """Let an instance wait for an operator."""
+        return self._write(lambda connection: settle(connection, entry, state=State.HELD, reason=reason))
+
+    def settle_sent(self, sent: Delivery, status: int) -> bool:
+        """Write down that a destination has the instance; with the last of them the instance is SENT."""
+
+        def write(connection: Connection) -> bool:
+            # Of two senders that finish the last two deliveries, one has to see the other's.
+            connection.execute(select(instance.c.id).where(instance.c.id == sent.entry_id).with_for_update())
+            if not settle(connection, sent, state=State.SENT, status=status, reason=None):
+                return False
+            settle_whole(connection, sent.entry_id)
+            return True
+
+        return self._write(write)
+
+    def settle_deferred(self, deferred: Delivery, reason: str, delay_seconds: float) -> bool:
+        """Let a delivery wait for its next try, and count a failure."""
+
+        def write(connection: Connection) -> bool:
+            later = {"not_before": now(connection) + delay_seconds, "failures": delivery.c.failures + 1}
+            return settle(connection, deferred, reason=reason, **later)
+
+        return self._write(write)
+
+    def settle_delivery_held(self, held: Delivery, reason: str, status: int | None) -> bool:
+        """Let a delivery wait for an operator; the others of its instance go on."""
+        return self._write(lambda connection: settle(connection, held, state=State.HELD, reason=reason, status=status))
+
+
+def _unwritable(error: SQLAlchemyError) -> SpoolFull:
+    """Say what kind of error it was, not its text, which may quote a row."""
+    return SpoolFull(f"the ledger cannot be used: {type(error).__name__}")

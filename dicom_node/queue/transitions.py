@@ -1,0 +1,180 @@
+"""The steps inside the ledger's transactions: each is a function of a connection that a transaction is open on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, delete, exists, func, insert, not_, select
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.model import Delivery, QueueEntry, State
+from dicom_node.queue.database import change, now
+from dicom_node.queue.schema import NOBODYS, deliveries, delivery, instance, row_of
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+Claim = QueueEntry | Delivery
+"""What a worker has claimed: it carries its own fence."""
+
+_Claimed = TypeVar("_Claimed", QueueEntry, Delivery)
+
+
+class DeathLimit(NamedTuple):
+    """How many workers may die on one row, of those that are claimed in a state, before it is held."""
+
+    table: Table
+    state: State
+    deaths: int
+    reason: str
+
+
+INSTANCE_DEATHS = DeathLimit(instance, State.RECEIVED, 2, "the worker process died twice on this instance")
+DELIVERY_DEATHS = DeathLimit(delivery, State.REDACTED, 10, "the sender process died ten times on this delivery")
+"""More, because a sender that dies is rarely the instance's fault: it has many in hand."""
+
+
+class Accepted(StrEnum):
+    """What became of a received instance."""
+
+    NEW = "NEW"
+    DUPLICATE = "DUPLICATE"
+
+
+def fingerprint(entry: QueueEntry) -> str:
+    """Tell what makes two received instances the same: SOP Instance UID, bytes, and who sent it to whom."""
+    parts = entry.instance.sop_instance_uid, entry.sha256, entry.origin.calling_ae_title, entry.origin.called_ae_title
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def find(connection: Connection, entry: QueueEntry) -> str | None:
+    """Find the id by which the same instance is known."""
+    same = select(instance.c.id).where(instance.c.fingerprint == fingerprint(entry))
+    return connection.execute(same).scalar()
+
+
+def accept(connection: Connection, entry: QueueEntry) -> Accepted:
+    """Insert an instance unless it is here already."""
+    try:
+        # The savepoint: on PostgreSQL another receiver may insert the same between a look and an insert.
+        with connection.begin_nested():
+            connection.execute(insert(instance).values(**_new_row(connection, entry)))
+    except IntegrityError:
+        if connection.execute(select(instance.c.id).where(instance.c.id == entry.id)).first():
+            return Accepted.NEW
+        if find(connection, entry) is None:
+            raise
+        return Accepted.DUPLICATE
+    return Accepted.NEW
+
+
+def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
+    time = now(connection)
+    other_bytes = exists().where(
+        instance.c.sop_instance_uid == entry.instance.sop_instance_uid,
+        instance.c.sha256 != entry.sha256,
+    )
+    return {
+        **row_of(entry),
+        "state": State.RECEIVED,
+        "fingerprint": fingerprint(entry),
+        "conflict": connection.execute(select(other_bytes)).scalar_one(),
+        # A receiver's clock may be ahead of the ledger's.
+        "not_before": min(entry.origin.received_at, time),
+        "updated_at": time,
+    }
+
+
+def claimable_entries(time: float) -> Select[Any]:
+    """Select the one instance that is redacted next."""
+    is_due = and_(instance.c.state == State.RECEIVED, _is_free(instance, time))
+    first = select(instance).where(is_due).order_by(instance.c.not_before).limit(1)
+    return first.with_for_update(skip_locked=True)
+
+
+def claimable_deliveries(destination: str, time: float, limit: int) -> Select[Any]:
+    """Select the deliveries that are sent next to a destination."""
+    is_due = and_(
+        delivery.c.destination == destination,
+        delivery.c.state == State.REDACTED,
+        instance.c.state == State.REDACTED,
+        _is_free(delivery, time),
+    )
+    first = deliveries().where(is_due).order_by(delivery.c.not_before).limit(limit)
+    return first.with_for_update(skip_locked=True, of=delivery)
+
+
+def _is_free(table: Table, time: float) -> ColumnElement[bool]:
+    # coalesce, not IS NULL: the planner would take the index on the lease, in which nearly all rows are NULL.
+    return and_(table.c.not_before <= time, func.coalesce(table.c.lease_until, 0.0) <= time)
+
+
+def bury(connection: Connection, limit: DeathLimit, time: float) -> None:
+    """Hold the work whose lease ran out in the hands of a worker, when so many workers have died of it."""
+    row = limit.table.c
+    held = {"state": State.HELD, "deaths": row.deaths + 1, "reason": limit.reason}
+    change(connection, limit.table, is_dead(limit, time), **held, **NOBODYS)
+
+
+def is_dead(limit: DeathLimit, time: float) -> ColumnElement[bool]:
+    """Tell the rows for :func:`bury`; it looks for them at every claim, so an index has to find them."""
+    row = limit.table.c
+    return and_(row.state == limit.state, row.lease_until <= time, row.deaths + 1 >= limit.deaths)
+
+
+def lease(connection: Connection, work: _Claimed, owner: str, seconds: float, time: float) -> _Claimed:
+    """Give a row to a worker. A row that still has an owner was left by one that died."""
+    table = table_of(work)
+    died = table.c.deaths + case((table.c.owner.is_not(None), 1), else_=0)
+    claimed = {"owner": owner, "lease_until": time + seconds, "attempts": work.attempts + 1, "deaths": died}
+    change(connection, table, _is_row_of(work), **claimed)
+    return replace(work, owner=owner, attempts=work.attempts + 1)
+
+
+def settle(connection: Connection, claim: Claim, **values: object) -> bool:
+    """End a lease with a result, if the fence stands."""
+    return change(connection, table_of(claim), fence(claim), **values, **NOBODYS) == 1
+
+
+def settle_whole(connection: Connection, entry_id: str) -> None:
+    """Make an instance SENT when all of its deliveries are."""
+    unsent = exists().where(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)
+    is_whole = and_(instance.c.id == entry_id, instance.c.state == State.REDACTED, not_(unsent))
+    change(connection, instance, is_whole, state=State.SENT)
+
+
+def set_destinations(connection: Connection, entry_id: str, destinations: AbstractSet[str]) -> None:
+    """Make exactly these deliveries due, beside those that are done."""
+    is_unsent = and_(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)
+    connection.execute(delete(delivery).where(is_unsent, delivery.c.destination.not_in(destinations)))
+    due = {
+        "state": State.REDACTED,
+        "not_before": select(instance.c.not_before).where(instance.c.id == entry_id).scalar_subquery(),
+    }
+    # Rows that stay keep their attempts: a late sender's fence must not fit again.
+    change(connection, delivery, is_unsent, **due, **NOBODYS, failures=0, deaths=0, reason=None, status=None)
+    rows = connection.execute(select(delivery.c.destination).where(delivery.c.instance_id == entry_id))
+    for name in sorted(destinations - set(rows.scalars())):
+        new = {"instance_id": entry_id, "destination": name, "updated_at": now(connection), **due}
+        connection.execute(insert(delivery).values(**new))
+
+
+def table_of(claim: Claim) -> Table:
+    """Tell where a claim's row is."""
+    return instance if isinstance(claim, QueueEntry) else delivery
+
+
+def fence(claim: Claim) -> ColumnElement[bool]:
+    """Tell the row of a claim, as long as it is this claim's."""
+    table = table_of(claim)
+    # An entry that nobody claimed has no owner, and "owner IS NULL" would let it pass.
+    return and_(_is_row_of(claim), table.c.owner == (claim.owner or ""), table.c.attempts == claim.attempts)
+
+
+def _is_row_of(claim: Claim) -> ColumnElement[bool]:
+    if isinstance(claim, QueueEntry):
+        return instance.c.id == claim.id
+    return and_(delivery.c.instance_id == claim.entry_id, delivery.c.destination == claim.destination)

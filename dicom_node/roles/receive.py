@@ -1,0 +1,32 @@
+"""The role ``receive``: the Storage SCP, into the queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.roles.process import run, say_ready
+from dicom_node.storage_scp import StorageSCP
+
+if TYPE_CHECKING:
+    import threading
+
+    from dicom_node.config import Configuration
+    from dicom_node.queue import Queue
+
+log = structlog.get_logger()
+
+
+def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
+    """Receive until told to stop, then let associations end."""
+    scp = StorageSCP(configuration.receive, queue)
+    host, port = scp.start()
+    log.info("listening", ae_title=configuration.receive.ae_title, host=host, port=port)
+    say_ready()
+    stop.wait()
+    scp.drain(configuration.queue.drain_seconds)
+
+
+if __name__ == "__main__":
+    run("receive", main)

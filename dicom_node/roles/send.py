@@ -1,0 +1,59 @@
+"""The role ``send``: one thread a destination, so that one that is down or slow delays no other."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dicom_node.destinations import make_sender
+from dicom_node.roles.process import pace, run, say_ready
+from dicom_node.stages import send_instance
+from dicom_node.worker import Deliverer, Leases, owner_name, work
+
+if TYPE_CHECKING:
+    from dicom_node.config import Configuration
+    from dicom_node.queue import Queue
+
+IDLE_SECONDS = 20.0
+"""An association without work is released after so long: peers have few."""
+
+
+def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
+    """Send until told to stop; deliveries in hand are finished, those that were only claimed are given back."""
+    leases = Leases(queue, pace(configuration))
+    threads = [
+        threading.Thread(target=_deliver, args=(configuration, name, queue, leases, stop), name=name)
+        for name in configuration.destinations
+    ]
+    for thread in threads:
+        thread.start()
+    say_ready()
+    for thread in threads:
+        thread.join()
+
+
+def _deliver(configuration: Configuration, name: str, queue: Queue, leases: Leases, stop: threading.Event) -> None:
+    sender = make_sender(configuration, name)
+    times = pace(configuration)
+    stage = partial(send_instance, spool=queue.spool, sender=sender)
+    deliverer = Deliverer(name, stage, sender, times)
+    used = time.monotonic()
+
+    def step() -> bool:
+        nonlocal used
+        if deliverer.send_next(queue, owner_name("send", os.getpid()), leases, stop):
+            used = time.monotonic()
+            return True
+        if time.monotonic() - used > IDLE_SECONDS:
+            sender.close()
+        return False
+
+    work(step, stop, times.poll)
+    sender.close()
+
+
+if __name__ == "__main__":
+    run("send", main)

@@ -1,0 +1,95 @@
+"""READ FIRST: the order of the work. Each stage takes claimed work and returns what its result is, or raises."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from dicom_node.errors import Hold
+from dicom_node.model import Outcome, RedactedFile, Redaction
+from dicom_node.redaction import Policy, redact
+from dicom_node.redaction.part10 import identity, read, write
+from dicom_node.routes import matching_route
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from dicom_node.config import Configuration
+    from dicom_node.destinations import Sender
+    from dicom_node.model import Delivery, QueueEntry, StoreStatus
+    from dicom_node.queue import Spool
+    from dicom_node.redaction import TextDetector
+
+
+class Redacted(NamedTuple):
+    """A clean file, where it goes, and how it became clean."""
+
+    file: RedactedFile
+    destinations: tuple[str, ...]
+    redaction: Redaction
+    route: str
+    policy: str
+
+
+def redact_instance(
+    entry: QueueEntry, spool: Spool, configuration: Configuration, detector: TextDetector
+) -> Redacted:
+    """Route an instance, carry its policy out on every frame, and leave a clean file in the spool.
+
+    Raises
+    ------
+    Hold
+        When no route fits, or the policy cannot be carried out.
+    """
+    original = spool.original(entry.id)
+    route, policy, destinations = _decided(entry, original, configuration)
+    if entry.size > configuration.redact.maximum_bytes and policy != "pass":
+        msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
+        raise Hold(msg)
+    if policy == "pass":
+        instance, redaction = entry.instance, Redaction(Outcome.PASSED)
+        with original.open("rb") as source:
+            path = spool.write_redacted(entry.id, entry.attempts, lambda file: shutil.copyfileobj(source, file))
+    else:
+        dataset = read(original)
+        redaction = redact(dataset, Policy(policy, configuration.redact.fill), detector)
+        instance = identity(dataset)
+        path = spool.write_redacted(entry.id, entry.attempts, lambda file: write(dataset, file))
+    clean = RedactedFile(path.name, path, instance, path.stat().st_size)
+    return Redacted(clean, destinations, redaction, route, policy)
+
+
+def _decided(entry: QueueEntry, original: Path, configuration: Configuration) -> tuple[str, str, tuple[str, ...]]:
+    """Return route, policy and destinations: what an operator said at the release, or else what the routes say."""
+    if entry.policy is not None:
+        return "(released)", entry.policy, entry.destinations
+    route = matching_route(configuration.routes, entry.origin, read(original, with_pixels=False))
+    if route is None:
+        msg = "no route fits"
+        raise Hold(msg)
+    return route.name, route.policy, route.destinations
+
+
+def send_instance(
+    delivery: Delivery,
+    spool: Spool,
+    sender: Sender,
+    waiting: Sequence[tuple[str, str]] = (),
+) -> StoreStatus:
+    """Send a clean file to its destination.
+
+    Parameters
+    ----------
+    waiting : sequence of (str, str)
+        SOP Class and Transfer Syntax UIDs of what else goes there soon: one association carries it all.
+
+    Raises
+    ------
+    Defer
+        When it has to be tried again.
+    Hold
+        When trying again would not help.
+    """
+    path = spool.redacted(delivery.redacted_file)
+    return sender.send(path, delivery.instance, waiting, failures=delivery.failures)

@@ -1,0 +1,241 @@
+"""Claim, stage, settle: the loop of every worker, and the one place where any exception becomes a state.
+
+A worker owns what it has claimed until it settles it or its lease runs out. Whatever a stage raises that is not in the
+error tree means that nobody knows what happened: the instance is held, its traceback (places, no values) is logged.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from dicom_node.errors import Defer, DestinationDown, Hold
+from dicom_node.queue.backoff import delay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from dicom_node.model import Delivery, QueueEntry, StoreStatus
+    from dicom_node.queue import Claim, Queue
+    from dicom_node.destinations import Sender
+    from dicom_node.stages import Redacted
+
+    RedactStage = Callable[[QueueEntry], Redacted]
+    SendStage = Callable[..., StoreStatus]
+
+BATCH = 32
+"""Deliveries claimed together: as many as one association carries without a look at the ledger."""
+
+RENEWALS = 4
+"""Renewals in one lease: three may be late."""
+
+EXIT_STUCK = 70
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long things take; all in seconds."""
+
+    lease: float
+    poll: float
+    retry: float
+    retry_maximum: float
+    limit: float
+
+
+class Leases:
+    """Renews the leases of the jobs this process has in hand, from a thread of its own.
+
+    A job that takes longer than the limit is stuck, and no exception can be raised into a codec: the process ends, the
+    lease runs out, and after two such deaths the instance is held.
+    """
+
+    def __init__(self, queue: Queue, pace: Pace) -> None:
+        self._queue = queue
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._live: dict[Claim, float] = {}
+        threading.Thread(target=self._renew, name="leases", daemon=True).start()
+
+    @contextmanager
+    def held(self, claims: Sequence[Claim]) -> Iterator[None]:
+        """Keep claims alive while their jobs are worked on."""
+        with self._lock:
+            self._live.update(dict.fromkeys(claims, time.monotonic()))
+        try:
+            yield
+        finally:
+            self.forget(claims)
+
+    def forget(self, claims: Sequence[Claim]) -> None:
+        """Stop renewing: settled, or given back."""
+        with self._lock:
+            for claim in claims:
+                self._live.pop(claim, None)
+
+    def _renew(self) -> None:
+        while True:
+            time.sleep(self._pace.lease / RENEWALS)
+            with self._lock:
+                live = dict(self._live)
+            if live and time.monotonic() - min(live.values()) > self._pace.limit:
+                log.critical("stuck", action="exit", seconds=self._pace.limit)
+                os._exit(EXIT_STUCK)
+            try:
+                self._queue.ledger.renew(live, self._pace.lease)
+            except Exception:  # the ledger can be away for a while; the fence decides whose the work is then
+                log.warning("leases not renewed", exc_info=True)
+
+
+def owner_name(role: str, pid: int) -> str:
+    """Name a role process in the ledger, so that whoever starts it can end its leases when it dies."""
+    return f"{socket.gethostname()}:{role}:{pid}"
+
+
+def work(step: Callable[[], bool], stop: threading.Event, poll: float) -> None:
+    """Take steps until told to stop; wait after one that found nothing to do, or could not reach the ledger."""
+    while not stop.is_set():
+        try:
+            did_something = step()
+        except Exception:
+            log.exception("step failed")
+            did_something = False
+        if not did_something:
+            stop.wait(poll)
+
+
+def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: RedactStage) -> bool:
+    """Redact the next instance that waits; False when there is none."""
+    entry = queue.ledger.claim(owner, pace.lease)
+    if entry is None:
+        return False
+    line = log.bind(stage="redact", entry_id=entry.id, bytes=entry.size, attempts=entry.attempts)
+    started = time.monotonic()
+    with leases.held([entry]):
+        try:
+            done = stage(entry)
+        except Hold as hold:
+            queue.ledger.settle_held(entry, str(hold))
+            line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
+        except Exception as error:
+            queue.ledger.settle_held(entry, _unexpected(error))
+            line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
+        else:
+            settled = queue.ledger.settle_redacted(entry, done.file, done.destinations)
+            line.info(
+                "instance",
+                action="redacted" if settled else "lost",
+                outcome=done.redaction.outcome,
+                route=done.route,
+                policy=done.policy,
+                regions=len(done.redaction.regions),
+                seconds=_since(started),
+            )
+    return True
+
+
+class Deliverer:
+    """Sends what waits for one destination, on one association, and settles each delivery.
+
+    Parameters
+    ----------
+    destination : str
+        Its name in the configuration.
+    stage : callable
+        Sends one delivery, by ``sender``.
+    sender : Sender
+        Probed after a failure, and closed.
+    pace : Pace
+        Times.
+    """
+
+    def __init__(self, destination: str, stage: SendStage, sender: Sender, pace: Pace) -> None:
+        self._destination = destination
+        self._stage = stage
+        self._sender = sender
+        self._pace = pace
+
+    def send_next(self, queue: Queue, owner: str, leases: Leases, stop: threading.Event) -> bool:
+        """Send the next deliveries; False when none is due.
+
+        A destination that was down is probed by C-ECHO and with one delivery: not with the backlog.
+        """
+        failures = queue.ledger.destination_failures(self._destination)
+        batch = queue.ledger.claim_deliveries(self._destination, owner, self._pace.lease, 1 if failures else BATCH)
+        with leases.held(batch):
+            try:
+                if batch and failures:
+                    self._sender.echo()
+                    queue.ledger.destination_up(self._destination)
+                self._send_all(queue, batch, leases, stop)
+            except (DestinationDown, Hold) as down:
+                self._rest(queue, down, failures + 1)
+            finally:
+                for delivery in batch:  # what is settled is another fence's: giving it back changes nothing
+                    queue.ledger.give_back(delivery)
+        return bool(batch)
+
+    def _send_all(self, queue: Queue, batch: Sequence[Delivery], leases: Leases, stop: threading.Event) -> None:
+        waiting = sorted({(d.instance.sop_class_uid, d.instance.transfer_syntax_uid) for d in batch})
+        for delivery in batch:
+            if stop.is_set():
+                return
+            self._send(queue, delivery, waiting)
+            leases.forget([delivery])
+
+    def _rest(self, queue: Queue, reason: Exception, failures: int) -> None:
+        """Let the whole destination wait: its other deliveries would only fail in turn."""
+        pause = delay(failures, self._pace.retry, self._pace.retry_maximum, random.random)
+        queue.ledger.destination_down(self._destination, str(reason), pause)
+        log.warning(
+            "destination",
+            action="down",
+            destination=self._destination,
+            reason=str(reason),
+            failures=failures,
+            seconds=round(pause, 1),
+        )
+        self._sender.close()
+
+    def _send(self, queue: Queue, delivery: Delivery, waiting: Sequence[tuple[str, str]]) -> None:
+        """Send and settle one delivery; only :class:`DestinationDown` is left to the caller."""
+        line = log.bind(
+            stage="send", entry_id=delivery.entry_id, destination=self._destination, bytes=delivery.size
+        )
+        started = time.monotonic()
+        try:
+            status = self._stage(delivery, waiting=waiting)
+        except DestinationDown:
+            raise
+        except Defer as defer:
+            pause = delay(delivery.failures + 1, self._pace.retry, self._pace.retry_maximum, random.random)
+            queue.ledger.settle_deferred(delivery, str(defer), pause)
+            line.warning("instance", action="deferred", reason=str(defer), seconds=_since(started))
+        except Hold as hold:
+            queue.ledger.settle_delivery_held(delivery, str(hold), None)
+            line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
+        except Exception as error:
+            queue.ledger.settle_delivery_held(delivery, _unexpected(error), None)
+            line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
+        else:
+            queue.ledger.settle_sent(delivery, status.status)
+            queue.finish(delivery.entry_id)
+            line.info("instance", action="sent", status=str(status), seconds=_since(started))
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
+
+
+def _unexpected(error: Exception) -> str:
+    return f"unexpected: {type(error).__name__}"

@@ -1,0 +1,130 @@
+"""A full disk and a full ledger: nothing is accepted, nothing claims to be, and what was there stays.
+
+The file size limit (RLIMIT_FSIZE) stands for a full disk where nothing can be mounted; it is set in a process of its
+own, because it cannot be taken back. This file is that process's program.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dicom_node
+from dicom_node.errors import SpoolFull
+from dicom_node.model import Origin, SOPInstance
+from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
+ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
+
+
+def new_queue(spool: Path, ledger: Path) -> Queue:
+    queue = Queue(Spool(spool), Ledger(f"sqlite:///{ledger}"))
+    queue.spool.prepare()
+    queue.ledger.create()
+    return queue
+
+
+def files(queue: Queue) -> set[str]:
+    return {path.name for path in queue.spool.root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    mounted = tmp_path / "small"
+    mounted.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", str(mounted)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs root")
+    yield mounted
+    subprocess.run(["umount", str(mounted)], check=True)
+
+
+def fill_up(directory: Path) -> None:
+    with (directory / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    assert os.statvfs(directory).f_bavail == 0
+
+
+def test_a_full_spool_accepts_nothing_and_keeps_what_it_has(small_disk: Path, tmp_path: Path) -> None:
+    queue = new_queue(small_disk / "spool", tmp_path / "ledger.db")
+    (queue.spool.incoming / "first").write_bytes(b"first")
+    first, _ = queue.accept(queue.spool.incoming / "first", INSTANCE, ORIGIN)
+    second = queue.spool.incoming / "second"
+    second.write_bytes(b"second")
+    fill_up(small_disk)
+    with pytest.raises(SpoolFull):
+        queue.accept(second, INSTANCE, ORIGIN)
+    with pytest.raises(SpoolFull):
+        queue.spool.write_redacted(first, 1, lambda file: file.write(b"clean"))
+    assert files(queue) == {f"{first}.dcm", f"{first}.json", "second"}
+    assert [each.entry.id for each in queue.ledger.entries()] == [first]
+    queue.ledger.close()
+
+
+def test_a_full_ledger_accepts_nothing_and_the_resend_is_processed_once(small_disk: Path, tmp_path: Path) -> None:
+    queue = new_queue(tmp_path / "spool", small_disk / "ledger.db")
+    fill_up(small_disk)
+    incoming = queue.spool.incoming / "incoming"
+    refused = 0
+    for number in range(50):  # A few rows still fit into the pages that the ledger has.
+        incoming.write_bytes(bytes([number]))
+        try:
+            queue.accept(incoming, INSTANCE, ORIGIN)
+        except SpoolFull:
+            refused += 1
+    assert refused > 0
+    (small_disk / "filler").unlink()
+    assert queue.reconcile().inserted == refused
+    for number in range(50):
+        incoming.write_bytes(bytes([number]))
+        assert queue.accept(incoming, INSTANCE, ORIGIN)[1] is Accepted.DUPLICATE
+    contents = {queue.spool.original(each.entry.id).read_bytes() for each in queue.ledger.entries()}
+    assert contents == {bytes([number]) for number in range(50)}
+    queue.ledger.close()
+
+
+def test_a_write_that_the_system_refuses_leaves_nothing_half(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(dicom_node.__file__).parents[1])}
+    run = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout.strip()) == (0, "SpoolFull"), run.stderr
+    received = tmp_path / "spool" / "received"
+    assert list(received.iterdir()) == []
+
+
+def put_beyond_the_limit(root: Path) -> None:
+    """Put an instance whose sidecar is larger than any file may be."""
+    spool = Spool(root / "spool")
+    spool.prepare()
+    incoming = spool.incoming / "incoming"
+    incoming.write_bytes(b"content")
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+    try:
+        spool.put(incoming, "a" * 32, Sidecar(INSTANCE, ORIGIN, "ab" * 32, 7))
+    except SpoolFull as error:
+        sys.stdout.write(type(error).__name__)
+
+
+if __name__ == "__main__":
+    put_beyond_the_limit(Path(sys.argv[1]))

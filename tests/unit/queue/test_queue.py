@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_node.errors import SpoolFull
+from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
+from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LEASE = 600.0
+INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
+ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
+NOTHING_TO_DO = Reconciliation()
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    queue = Queue(Spool(tmp_path / "spool"), Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"))
+    queue.spool.prepare()
+    queue.ledger.create()
+    yield queue
+    queue.ledger.close()
+
+
+def incoming(queue: Queue, content: bytes) -> Path:
+    path = queue.spool.incoming / "being received"
+    path.write_bytes(content)
+    return path
+
+
+def accept(queue: Queue, content: bytes = b"content") -> str:
+    entry_id, accepted = queue.accept(incoming(queue, content), INSTANCE, ORIGIN)
+    assert accepted is Accepted.NEW
+    return entry_id
+
+
+def claimed(queue: Queue) -> QueueEntry:
+    entry = queue.ledger.claim("redactor", LEASE)
+    assert entry is not None
+    return entry
+
+
+def claimed_after_accept(queue: Queue) -> QueueEntry:
+    accept(queue)
+    return claimed(queue)
+
+
+def redacted(queue: Queue, content: bytes = b"content") -> QueueEntry:
+    accept(queue, content)
+    entry = claimed(queue)
+    path = queue.spool.write_redacted(entry.id, entry.attempts, lambda file: file.write(b"clean"))
+    assert queue.ledger.settle_redacted(entry, RedactedFile(path.name, path, INSTANCE, 5), ["PACS"])
+    return entry
+
+
+def sent(queue: Queue) -> QueueEntry:
+    entry = redacted(queue)
+    (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
+    assert queue.ledger.settle_sent(delivery, 0x0000)
+    return entry
+
+
+def files(queue: Queue) -> set[str]:
+    return {path.name for path in queue.spool.root.rglob("*") if path.is_file()}
+
+
+def state(queue: Queue, entry_id: str) -> State:
+    return queue.ledger.entry(entry_id).state
+
+
+def wipe_ledger(queue: Queue) -> None:
+    path = queue.spool.root.parent / "ledger.db"
+    queue.ledger.close()
+    path.unlink()
+    queue.ledger.create()
+
+
+def bytes_without_a_row(queue: Queue, content: bytes, entry_id: str = "a" * 32) -> str:
+    """What a receiver leaves that dies between the bytes and the row."""
+    sidecar = Sidecar(INSTANCE, ORIGIN, hashlib.sha256(content).hexdigest(), len(content))
+    queue.spool.put(incoming(queue, content), entry_id, sidecar)
+    return entry_id
+
+
+# Accepting
+
+
+def test_accepting_takes_the_file_and_leaves_bytes_sidecar_and_row(queue: Queue) -> None:
+    entry_id = accept(queue, b"some bytes")
+    assert queue.spool.original(entry_id).read_bytes() == b"some bytes"
+    assert files(queue) == {f"{entry_id}.dcm", f"{entry_id}.json"}
+    entry = queue.ledger.entry(entry_id).entry
+    assert (entry.instance, entry.origin, entry.state) == (INSTANCE, ORIGIN, State.RECEIVED)
+    assert (entry.sha256, entry.size) == (hashlib.sha256(b"some bytes").hexdigest(), 10)
+
+
+def test_a_duplicate_names_the_first_entry_and_leaves_no_bytes_of_its_own(queue: Queue) -> None:
+    first = accept(queue)
+    before = files(queue)
+    assert queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN) == (first, Accepted.DUPLICATE)
+    assert files(queue) == before
+
+
+def test_a_resend_of_what_was_sent_is_a_duplicate(queue: Queue) -> None:
+    entry = sent(queue)
+    queue.finish(entry.id)
+    assert queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN) == (entry.id, Accepted.DUPLICATE)
+    assert files(queue) == set()
+
+
+def test_no_room_means_that_nothing_is_accepted(queue: Queue) -> None:
+    queue.spool.minimum_free_bytes = 1 << 62
+    with pytest.raises(SpoolFull):
+        queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN)
+    assert files(queue) == {"being received"}
+    assert queue.ledger.entries() == []
+
+
+def test_a_received_file_that_is_gone_is_not_accepted(queue: Queue) -> None:
+    with pytest.raises(SpoolFull):
+        queue.accept(queue.spool.incoming / "gone", INSTANCE, ORIGIN)
+    assert queue.ledger.entries() == []
+
+
+# Finishing and dropping
+
+
+def test_only_what_is_sent_is_finished(queue: Queue) -> None:
+    waiting = redacted(queue)
+    before = files(queue)
+    assert not queue.finish(waiting.id)
+    assert files(queue) == before
+
+
+def test_finishing_deletes_all_bytes_and_may_be_repeated(queue: Queue) -> None:
+    entry = sent(queue)
+    assert queue.finish(entry.id)
+    assert queue.finish(entry.id)
+    assert files(queue) == set()
+    assert state(queue, entry.id) is State.SENT
+
+
+def test_dropping_deletes_all_bytes_and_a_resend_is_processed(queue: Queue) -> None:
+    entry = redacted(queue)
+    assert queue.drop(entry.id)
+    assert not queue.drop(entry.id)
+    assert files(queue) == set()
+    assert accept(queue) != entry.id
+
+
+# Reconciling
+
+
+def test_reconciling_what_agrees_changes_nothing(queue: Queue) -> None:
+    redacted(queue, b"one")
+    accept(queue, b"two")
+    before = queue.ledger.entries(), files(queue)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO
+    assert (queue.ledger.entries(), files(queue)) == before
+
+
+def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue) -> None:
+    entries = {accept(queue, bytes([number])) for number in range(5)}
+    before = {each.entry for each in queue.ledger.entries()}
+    wipe_ledger(queue)
+    assert queue.ledger.entries() == []
+    assert queue.reconcile().inserted == 5
+    # Which of them came as a conflict follows the order of insertion.
+    after = {each.entry for each in queue.ledger.entries()}
+    assert {(each.id, each.instance, each.origin, each.sha256, each.size, each.state) for each in after} == {
+        (each.id, each.instance, each.origin, each.sha256, each.size, each.state) for each in before
+    }
+    assert {claimed(queue).id for _ in entries} == entries
+
+
+def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing_unclean(queue: Queue) -> None:
+    entry = redacted(queue)
+    wipe_ledger(queue)
+    queue.reconcile()
+    again = claimed(queue)
+    path = queue.spool.write_redacted(again.id, again.attempts, lambda file: file.write(b"clean again"))
+    assert again.id == entry.id
+    assert queue.spool.redacted(path.name).read_bytes() == b"clean again"
+
+
+def test_bytes_without_a_row_get_one_and_their_receiver_may_still_insert_it(queue: Queue) -> None:
+    entry_id = bytes_without_a_row(queue, b"content")
+    assert queue.reconcile() == Reconciliation(inserted=1)
+    entry = queue.ledger.entry(entry_id).entry
+    assert queue.ledger.accept(entry) is Accepted.NEW
+    assert queue.spool.original(entry_id).read_bytes() == b"content"
+
+
+def test_bytes_without_a_row_that_are_a_duplicate_go_but_only_when_they_are_old(queue: Queue) -> None:
+    first = accept(queue)
+    second = bytes_without_a_row(queue, b"content")
+    assert queue.reconcile() == NOTHING_TO_DO
+    assert queue.spool.original(second).exists()
+    os.utime(queue.spool.original(second), (0, 0))
+    assert queue.reconcile() == Reconciliation(duplicates=1)
+    assert files(queue) == {f"{first}.dcm", f"{first}.json"}
+
+
+def test_the_last_copy_is_not_taken_for_a_duplicate_of_a_row_without_bytes(queue: Queue) -> None:
+    first = accept(queue)
+    second = bytes_without_a_row(queue, b"content")
+    queue.spool.original(first).unlink()
+    done = queue.reconcile(older_than_seconds=0.0)
+    assert (done.held, done.inserted, done.duplicates) == (1, 1, 0)
+    assert queue.spool.original(second).read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("end", [State.SENT, State.DROPPED])
+def test_bytes_that_are_left_of_what_is_done_are_deleted(queue: Queue, end: State) -> None:
+    entry = sent(queue) if end is State.SENT else redacted(queue)
+    if end is State.DROPPED:
+        queue.ledger.drop(entry.id)
+    assert queue.reconcile() == Reconciliation(deleted=1)
+    assert files(queue) == set()
+    assert state(queue, entry.id) is end
+
+
+@pytest.mark.parametrize("make", [claimed_after_accept, redacted])
+def test_a_row_without_its_bytes_is_held_and_a_resend_is_welcome(
+    queue: Queue,
+    make: Callable[[Queue], QueueEntry],
+) -> None:
+    entry = make(queue)
+    queue.spool.original(entry.id).unlink()
+    assert queue.reconcile() == Reconciliation(held=1)
+    assert queue.reconcile() == NOTHING_TO_DO
+    assert queue.ledger.entry(entry.id).reason == "its bytes are missing from the spool"
+    assert accept(queue) != entry.id
+
+
+def test_the_last_file_of_a_held_entry_is_not_swept(queue: Queue) -> None:
+    entry = redacted(queue)
+    queue.spool.original(entry.id).unlink()
+    assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(held=1)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO
+    assert files(queue) == {f"{entry.id}.json", f"{entry.id}.1.dcm"}
+
+
+def test_a_row_without_its_clean_file_is_redacted_again(queue: Queue) -> None:
+    entry = redacted(queue)
+    queue.spool.redacted(f"{entry.id}.1.dcm").unlink()
+    assert queue.reconcile() == Reconciliation(redact_again=1)
+    assert queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1) == []
+    again = claimed(queue)
+    assert (again.id, again.attempts) == (entry.id, 2)
+
+
+def test_what_was_settled_since_the_look_is_left_alone(queue: Queue) -> None:
+    entry = redacted(queue)
+    assert not queue.ledger.redact_again(entry.id, "an older file")
+    (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
+    queue.ledger.settle_sent(delivery, 0x0000)
+    assert not queue.ledger.redact_again(entry.id, f"{entry.id}.1.dcm")
+    assert not queue.ledger.hold_without_bytes(entry.id)
+    assert state(queue, entry.id) is State.SENT
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}"])
+def test_bytes_without_a_readable_sidecar_are_never_deleted(queue: Queue, damage: bytes | None) -> None:
+    entry_id = bytes_without_a_row(queue, b"content")
+    sidecar = queue.spool.original(entry_id).with_suffix(".json")
+    sidecar.unlink()
+    if damage is not None:
+        sidecar.write_bytes(damage)
+    assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(unreadable=1)
+    assert queue.spool.original(entry_id).read_bytes() == b"content"
+    assert queue.ledger.entries() == []
+
+
+def test_what_a_crash_left_is_swept_when_it_is_stale(queue: Queue) -> None:
+    stale = incoming(queue, b"torn")
+    assert queue.reconcile() == NOTHING_TO_DO
+    os.utime(stale, (0, 0))
+    assert queue.reconcile() == Reconciliation(swept=1)
+    assert files(queue) == set()

@@ -1,0 +1,159 @@
+"""The configuration: what is in the repository loads, and what is wrong is named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_node import config
+from dicom_node.config import Configuration, DicomDestination, FolderDestination
+from dicom_node.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = ROOT / "config" / "node.yaml"
+SHIPPED = [*sorted((ROOT / "config").glob("*.yaml")), *sorted((ROOT / "config" / "examples").glob("*.yaml"))]
+
+SMALLEST = """
+destinations: {clean: {folder: out}}
+routes: [{name: all, destinations: [clean]}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOG_LEVEL", "DICOM_NODE_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "node.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def said_of(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(written(folder, text))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_configuration_in_the_repository_loads(path: Path) -> None:
+    assert config.load(path).routes
+
+
+def test_there_are_examples_beside_the_default() -> None:
+    assert {"node", "compose", "several-destinations", "pass-structured-reports", "research-and-teaching"} <= {
+        path.stem for path in SHIPPED
+    }
+
+
+def test_the_default_file_shows_the_defaults_of_the_code() -> None:
+    shown = config.load(DEFAULT)
+    assert shown == Configuration(destinations=shown.destinations, routes=shown.routes)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Configuration, config.Receive, config.Queue, config.Redact, config.Route, DicomDestination, FolderDestination],
+)
+def test_the_default_file_names_every_key(model: type[BaseModel]) -> None:
+    named = set(re.findall(r"^[\s#-]*([a-z_]+):", DEFAULT.read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(model.model_fields) <= named
+
+
+def test_the_default_takes_everything_cleans_it_and_keeps_it_in_a_folder() -> None:
+    configuration = config.load(DEFAULT)
+    (route,) = configuration.routes
+    assert route.match == {}
+    assert route.policy == "keep-safe-text"
+    assert configuration.destinations == {"clean": FolderDestination(folder=Path("data/clean"))}
+
+
+def test_the_default_is_switched_to_a_pacs_by_its_commented_block_and_one_line(tmp_path: Path) -> None:
+    text = DEFAULT.read_text(encoding="utf-8")
+    block = text[text.index("  # pacs:") : text.index("# The first route")]
+    uncommented = re.sub(r"^  # ", "  ", block, flags=re.MULTILINE)
+    switched = text.replace(block, uncommented).replace("destinations: [clean]", "destinations: [pacs]")
+    configuration = config.load(written(tmp_path, switched))
+    (route,) = configuration.routes
+    pacs = configuration.destinations[route.destinations[0]]
+    assert pacs == DicomDestination(ae_title="PACS", host="pacs.example", port=104)
+
+
+def test_only_an_example_that_says_so_passes_anything_through() -> None:
+    passing = {path.stem for path in SHIPPED for route in config.load(path).routes if route.policy == "pass"}
+    assert passing == {"pass-structured-reports"}
+
+
+def test_a_route_without_a_policy_cleans(tmp_path: Path) -> None:
+    assert config.load(written(tmp_path, SMALLEST)).routes[0].policy == "keep-safe-text"
+
+
+def test_the_environment_comes_before_the_file_and_the_command_line_before_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, SMALLEST + "data_dir: of-the-file\nlog_level: error\n")
+    monkeypatch.setenv("DICOM_NODE_DATA_DIR", "of-the-environment")
+    monkeypatch.setenv("LOG_LEVEL", "DEBUG")
+    of_environment = config.load(path)
+    of_command_line = config.load(path, data_dir="of-the-command-line", log_level="warning", port=4242)
+    assert (of_environment.data_dir, of_environment.log_level) == (Path("of-the-environment"), "debug")
+    assert (of_command_line.data_dir, of_command_line.log_level) == (Path("of-the-command-line"), "warning")
+    assert of_command_line.receive.port == 4242
+
+
+def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_path: Path) -> None:
+    assert (
+        config.load(written(tmp_path, SMALLEST + "data_dir: /srv/node\n")).ledger_url == "sqlite:////srv/node/ledger.db"
+    )
+    named = config.load(written(tmp_path, SMALLEST + "ledger: postgresql://ledger/node\n"))
+    assert named.ledger_url == "postgresql://ledger/node"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        (SMALLEST + "recieve: {}\n", "recieve", "receive"),
+        (SMALLEST + "receive: {prot: 104}\n", "receive.prot", "maximum_pdu_length"),
+        (SMALLEST + "receive: {port: 0}\n", "receive.port", "greater than or equal to 1"),
+        (SMALLEST + "receive: {ae_title: A_TITLE_THAT_IS_TOO_LONG}\n", "receive.ae_title", "1 to 16"),
+        (SMALLEST + "receive: {networks: [192.0.2.300/24]}\n", "receive.networks", "192.0.2.300/24"),
+        (SMALLEST + "redact: {detector: eyes}\n", "redact.detector", "tesseract"),
+        (SMALLEST.replace("name: all", "name: all, policy: none"), "routes.0.policy", "keep-safe-text"),
+        (SMALLEST.replace("[clean]", "[claen]"), "routes.0.destinations", "clean"),
+        (SMALLEST.replace("[clean]", "[]"), "routes.0.destinations", "at least 1"),
+        (SMALLEST.replace("name: all", "name: all, match: {Modalty: US}"), "routes.0.match", "Modalty"),
+        (SMALLEST.replace("routes: [", "routes: [{name: all, destinations: [clean]}, "), "routes", "unique"),
+        ("routes: []\n", "destinations", "required"),
+    ],
+)
+def test_a_mistake_is_answered_with_the_file_the_key_and_what_is_allowed(
+    tmp_path: Path, text: str, key: str, allowed: str
+) -> None:
+    said = said_of(tmp_path, text)
+    assert f"{tmp_path / 'node.yaml'}: " in said
+    assert key in said
+    assert allowed in said
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- list\n", "receive: [unclosed\n"])
+def test_what_is_not_a_mapping_in_yaml_is_no_configuration(tmp_path: Path, text: str) -> None:
+    assert "node.yaml" in said_of(tmp_path, text)
+
+
+def test_a_file_that_is_not_there_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml: cannot be read"):
+        config.load(tmp_path / "nowhere.yaml")
+
+
+def test_a_configuration_cannot_be_changed_after_it_was_checked(tmp_path: Path) -> None:
+    configuration = config.load(written(tmp_path, SMALLEST))
+    with pytest.raises(ValueError, match="frozen"):
+        configuration.receive.port = 1  # type: ignore[misc]  # that is what is tried
