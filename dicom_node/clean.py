@@ -14,13 +14,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.errors import ConfigurationError, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import TextIO
 
     from dicom_node.model import Region
@@ -51,9 +51,7 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def clean_tree(
-    source: Path, target: Path, settings: Settings, processes: int, done: Callable[[Report], None]
-) -> int:
+def clean_tree(source: Path, target: Path, settings: Settings, processes: int, done: Callable[[Report], None]) -> int:
     """Clean a file or every file below a folder.
 
     Parameters

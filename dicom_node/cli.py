@@ -18,10 +18,10 @@ from dicom_node.errors import ConfigurationError, DicomNodeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dicom_node.destinations import Sender
     from dicom_node.model import Delivery
     from dicom_node.queue import EntrySummary, Queue
 
-ROLES = ("receive", "redact", "send")
 STATES = ("RECEIVED", "REDACTED", "SENT", "HELD", "DROPPED")
 OK, ERROR, HELD = 0, 1, 2
 
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the node: receive, clean, forward")
     _takes_configuration(serve)
     serve.add_argument("--port", type=int, help="instead of receive.port")
-    serve.add_argument("--role", help=f"comma-separated, of {', '.join(ROLES)}; all by default")
+    serve.add_argument("--role", help="of receive, redact and send, comma-separated; all by default")
     serve.set_defaults(command=_serve)
 
     clean = commands.add_parser("clean", help="clean a file or a folder tree, without a node")
@@ -130,37 +130,40 @@ def _fill(text: str) -> str | int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from dicom_node.node import serve
+    from dicom_node.node import ROLES, serve
 
     configuration = _configuration(arguments)
     log.configure(configuration.log_level)
-    roles = [role.strip() for role in (arguments.role or ",".join(ROLES)).split(",")]
-    unknown = [role for role in roles if role not in ROLES]
-    if unknown:
-        msg = f"--role: {', '.join(unknown)}: allowed are {', '.join(ROLES)}"
+    named = {role.strip() for role in (arguments.role or ",".join(ROLES)).split(",")}
+    if not named <= set(ROLES):
+        msg = f"--role: {', '.join(sorted(named - set(ROLES)))}: allowed are {', '.join(ROLES)}"
         raise ConfigurationError(msg)
-    return serve(configuration, [role for role in ROLES if role in roles], lambda text: print(text, flush=True))
+    return serve(configuration, [role for role in ROLES if role in named], lambda text: print(text, flush=True))
 
 
 def _check(arguments: argparse.Namespace) -> int:
     configuration = _configuration(arguments)
-    print(f"{arguments.config}: good: {len(configuration.routes)} routes, {len(configuration.destinations)} destinations")
+    print(
+        f"{arguments.config}: good: {len(configuration.routes)} routes, {len(configuration.destinations)} destinations"
+    )
     return OK
 
 
 def _echo(arguments: argparse.Namespace) -> int:
+    print(f"{arguments.destination}: answers in {_sender(arguments).echo():.3f} s")
+    return OK
+
+
+def _sender(arguments: argparse.Namespace) -> Sender:
     from dicom_node.destinations import make_sender, sender_to
 
     if match := re.fullmatch(r"(.{1,16})@(.+):(\d{1,5})", arguments.destination):
-        sender = sender_to(match[1], match[2], int(match[3]))
-    else:
-        configuration = _configuration(arguments)
-        if arguments.destination not in configuration.destinations:
-            msg = f"no destination {arguments.destination!r}; there are: {', '.join(configuration.destinations)}"
-            raise ConfigurationError(msg)
-        sender = make_sender(configuration, arguments.destination)
-    print(f"{arguments.destination}: answers in {sender.echo():.3f} s")
-    return OK
+        return sender_to(match[1], match[2], int(match[3]))
+    configuration = _configuration(arguments)
+    if arguments.destination not in configuration.destinations:
+        msg = f"no destination {arguments.destination!r}; there are: {', '.join(configuration.destinations)}"
+        raise ConfigurationError(msg)
+    return make_sender(configuration, arguments.destination)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -180,7 +183,9 @@ def _clean(arguments: argparse.Namespace) -> int:
     from dicom_node.redaction.detect import make_detector
 
     check_paths(arguments.source, arguments.target)
-    make_detector(arguments.detector, arguments.language)  # here a missing program or model is one error, not one a file
+    make_detector(
+        arguments.detector, arguments.language
+    )  # here a missing program or model is one error, not one a file
     settings = Settings(Policy(arguments.policy, arguments.fill), arguments.detector, arguments.language)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:

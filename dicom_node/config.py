@@ -190,7 +190,9 @@ class Configuration(_Frozen):
         for index, route in enumerate(self.routes):
             for name in route.destinations:
                 if name not in self.destinations:
-                    msg = f"routes.{index}.destinations: no destination {name!r}; there are: {_listed(self.destinations)}"
+                    msg = (
+                        f"routes.{index}.destinations: no destination {name!r}; there are: {_listed(self.destinations)}"
+                    )
                     raise ValueError(msg)
         for name, count in Counter(route.name for route in self.routes).items():
             if count > 1:

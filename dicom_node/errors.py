@@ -47,7 +47,7 @@ class Refuse(DicomNodeError):  # noqa: N818 - errors are verbs of the queue
 
 
 class Defer(DicomNodeError):  # noqa: N818
-    """This delivery is tried again later; the reason carries no element value."""
+    """A delivery is tried again later; the reason carries no element value."""
 
 
 class DestinationDown(Defer):

@@ -125,8 +125,8 @@ def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
     lines = [f"dicom_node {__version__} is ready ({', '.join(roles)})"]
     if "receive" in roles:
         lines.append(f"  listens as AE title {receive.ae_title} on {receive.host}, port {receive.port}")
-    for name in dict.fromkeys(name for route in configuration.routes for name in route.destinations):
-        lines.append(f"  clean images for {name!r} go to {_address(configuration, name)}")
+    used = dict.fromkeys(name for route in configuration.routes for name in route.destinations)
+    lines += [f"  clean images for {name!r} go to {_address(configuration, name)}" for name in used]
     lines.append("  only pixel data is cleaned: header attributes are forwarded as they came")
     if "receive" in roles:
         lines.append(f"  send it an image:  storescu -aec {receive.ae_title} localhost {receive.port} image.dcm")
@@ -148,7 +148,7 @@ def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> Ro
     log.error("role process died", role=child.role, pid=child.process.pid, exit_code=code)
     try:
         queue.ledger.expire(owner_name(child.role, child.process.pid))
-    except Exception:  # noqa: BLE001 - the leases run out by themselves; the other roles go on
+    except Exception:
         log.warning("leases not ended", exc_info=True)
     if time.monotonic() - child.started < RESTART_SECONDS:
         time.sleep(RESTART_SECONDS)

@@ -32,9 +32,7 @@ class Redacted(NamedTuple):
     policy: str
 
 
-def redact_instance(
-    entry: QueueEntry, spool: Spool, configuration: Configuration, detector: TextDetector
-) -> Redacted:
+def redact_instance(entry: QueueEntry, spool: Spool, configuration: Configuration, detector: TextDetector) -> Redacted:
     """Route an instance, carry its policy out on every frame, and leave a clean file in the spool.
 
     Raises

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.errors import Defer, DestinationDown, Hold
+from dicom_node.errors import Defer, DestinationDown, Hold, SpoolFull
 from dicom_node.queue.backoff import delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from dicom_node.destinations import Sender
     from dicom_node.model import Delivery, QueueEntry, StoreStatus
     from dicom_node.queue import Claim, Queue
-    from dicom_node.destinations import Sender
     from dicom_node.stages import Redacted
 
     RedactStage = Callable[[QueueEntry], Redacted]
@@ -124,10 +124,14 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
     with leases.held([entry]):
         try:
             done = stage(entry)
+        except SpoolFull as full:  # the instance is not to blame: it waits for room
+            queue.ledger.give_back(entry)
+            line.warning("instance", action="given back", reason=str(full), seconds=_since(started))
+            return False
         except Hold as hold:
             queue.ledger.settle_held(entry, str(hold))
             line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the instance is not known to be clean
             queue.ledger.settle_held(entry, _unexpected(error))
             line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
         else:
@@ -209,9 +213,7 @@ class Deliverer:
 
     def _send(self, queue: Queue, delivery: Delivery, waiting: Sequence[tuple[str, str]]) -> None:
         """Send and settle one delivery; only :class:`DestinationDown` is left to the caller."""
-        line = log.bind(
-            stage="send", entry_id=delivery.entry_id, destination=self._destination, bytes=delivery.size
-        )
+        line = log.bind(stage="send", entry_id=delivery.entry_id, destination=self._destination, bytes=delivery.size)
         started = time.monotonic()
         try:
             status = self._stage(delivery, waiting=waiting)
@@ -224,7 +226,7 @@ class Deliverer:
         except Hold as hold:
             queue.ledger.settle_delivery_held(delivery, str(hold), None)
             line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, trying again is for an operator to say
             queue.ledger.settle_delivery_held(delivery, _unexpected(error), None)
             line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
         else:

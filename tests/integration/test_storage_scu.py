@@ -335,15 +335,13 @@ def test_a_destination_whose_name_nobody_knows_is_down() -> None:
 
 
 def test_a_peer_that_hangs_up_at_once_is_down() -> None:
-    with bare(lambda connection: connection.recv(10) and None) as port, sending(port) as sender:
-        with pytest.raises(DestinationDown):
-            sender.send(CT, instance_of(CT))
+    with bare(socket.socket.close) as port, sending(port) as sender, pytest.raises(DestinationDown):
+        sender.send(CT, instance_of(CT))
 
 
 def test_a_peer_that_accepts_the_connection_and_is_silent_is_down() -> None:
-    with bare(until_the_end) as port, sending(port, acse_timeout=0.3) as sender:
-        with pytest.raises(DestinationDown):
-            sender.send(CT, instance_of(CT))
+    with bare(until_the_end) as port, sending(port, acse_timeout=0.3) as sender, pytest.raises(DestinationDown):
+        sender.send(CT, instance_of(CT))
 
 
 def test_half_an_answer_does_not_hold_the_sender_for_ever() -> None:
@@ -351,15 +349,15 @@ def test_half_an_answer_does_not_hold_the_sender_for_ever() -> None:
         connection.sendall(b"\x02\x00\x00\x00\x01\x00half")
         until_the_end(connection)
 
-    with bare(half) as port, sending(port, acse_timeout=0.3, dimse_timeout=0.5) as sender:
-        with pytest.raises(DestinationDown):
-            sender.send(CT, instance_of(CT))
+    settings = {"acse_timeout": 0.3, "dimse_timeout": 0.5}
+    with bare(half) as port, sending(port, **settings) as sender, pytest.raises(DestinationDown):
+        sender.send(CT, instance_of(CT))
 
 
 def test_a_title_that_is_not_recognised_is_held() -> None:
-    with listening(Peer(), require_called_aet=True) as port, sending(port, ae_title="OTHER") as sender:
-        with pytest.raises(Hold, match="rejected for good"):
-            sender.send(CT, instance_of(CT))
+    strict = listening(Peer(), require_called_aet=True)
+    with strict as port, sending(port, ae_title="OTHER") as sender, pytest.raises(Hold, match="rejected for good"):
+        sender.send(CT, instance_of(CT))
 
 
 def test_a_peer_with_too_many_associations_is_down_for_now() -> None:
@@ -384,8 +382,7 @@ def test_a_file_without_its_meta_information_is_held(tmp_path: Path) -> None:
 
 
 def test_errors_quote_no_element_value() -> None:
-    with listening(Peer(lambda _event: 0xA900)) as port, sending(port) as sender:
-        with pytest.raises(Hold) as caught:
-            sender.send(CT, instance_of(CT))
+    with listening(Peer(lambda _event: 0xA900)) as port, sending(port) as sender, pytest.raises(Hold) as caught:
+        sender.send(CT, instance_of(CT))
     sent = dcmread(CT)
     assert not any(str(value) in str(caught.value) for value in (sent.SOPInstanceUID, sent.PatientID, sent.PatientName))

@@ -30,13 +30,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "folder": CORE,
     "storage_scp": CORE | {"queue", "config"},
     "storage_scu": CORE,
-    "stages": CORE | {"redaction", "storage_scu", "folder", "queue", "config"},
-    "worker": CORE | {"queue"},
-    "clean": CORE | {"redaction", "config"},
+    "routes": CORE | {"config"},
+    "destinations": CORE | {"config", "folder", "storage_scu"},
+    "stages": CORE | {"redaction", "routes", "destinations", "queue", "config"},
+    "worker": CORE | {"queue", "stages", "destinations"},
+    "clean": CORE | {"redaction"},
+    "roles": CORE
+    | {"config", "queue", "redaction", "storage_scp", "destinations", "stages", "worker", "log", "node"},
     "web": {"queue", "redaction", "model"},
-    "node": CORE
-    | {"config", "queue", "redaction", "folder", "storage_scp", "storage_scu", "stages", "worker", "web", "log"},
-    "cli": CORE | {"node", "config", "queue", "redaction", "clean", "storage_scu", "demo", "log"},
+    "node": CORE | {"config", "queue", "worker"},
+    "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "demo", "log"},
     "__main__": {"cli"},
 }
 """Room: the other rooms of this package that it may import. ``demo`` plays a whole hospital and may import anything."""
@@ -58,8 +61,9 @@ OWNERS: dict[str, set[str]] = {
     "http": {"web"},
     # To silence pynetdicom's own, which writes element values.
     "logging": {"log", "storage_scp", "storage_scu"},
-    "multiprocessing": {"node"},
-    "signal": {"node"},
+    "multiprocessing": {"clean"},
+    "subprocess": {"node"},
+    "signal": {"node", "roles"},
 }
 """Module from elsewhere: the rooms that alone import it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,12 +54,10 @@ def test_other_bytes_with_the_same_uid_go_beside_the_first(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("uid", ["../../etc/x", "", "..", "1.2/3", "1.2.3\n", "1." * 40 + "1", "CON"])
-@pytest.mark.parametrize("position", [1, 2, 3])
-def test_what_is_no_uid_becomes_no_name(tmp_path: Path, uid: str, position: int) -> None:
-    uids = ["1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.1", "1.2.2"]
-    uids[position] = uid
+@pytest.mark.parametrize("which", ["study_instance_uid", "series_instance_uid", "sop_instance_uid"])
+def test_what_is_no_uid_becomes_no_name(tmp_path: Path, uid: str, which: str) -> None:
     with pytest.raises(Hold):
-        FolderSender(tmp_path / "out").send(clean(tmp_path, b"one"), SOPInstance(*uids, "1.2.840.10008.1.2.1"))
+        FolderSender(tmp_path / "out").send(clean(tmp_path, b"one"), replace(INSTANCE, **{which: uid}))
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from dicom_node.storage_scu_native import as_native
 def test_every_status_has_one_disposition() -> None:
     ranges = sorted((first, last) for first, last, _ in DISPOSITIONS)
     assert all(first <= last for first, last in ranges)
-    assert all(last < following for (_, last), (following, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(last < following for (_, last), (following, _) in pairwise(ranges))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Images to send: real ones of public packages, and copies of them that are instances of their own."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import deid_data
+import numpy as np
+from pydicom import Dataset, dcmread
+from pydicom.data import get_testdata_file
+from pydicom.pixels import iter_pixels
+from pydicom.uid import generate_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+ULTRASOUNDS = Path(str(deid_data.__file__)).parent / "data" / "ultrasounds"
+
+
+def pydicom_file(name: str) -> Path:
+    """Find a file of pydicom or pydicom-data."""
+    return Path(str(get_testdata_file(name, download=False)))
+
+
+def ultrasound(name: str, folder: Path) -> Path:
+    """Return a vendor's ultrasound file; those that are packed are unpacked into ``folder``."""
+    packed = ULTRASOUNDS / f"{name}.zip"
+    if not packed.exists():
+        return ULTRASOUNDS / f"{name}.dcm"
+    with zipfile.ZipFile(packed) as archive:
+        return Path(archive.extract(f"{name}.dcm", folder))
+
+
+def copy_of(source: Path, target: Path, **attributes: object) -> Path:
+    """Write a copy that is an instance of its own; attributes are changed in it as given."""
+    dataset = dcmread(source)
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(target)
+    return target
+
+
+def copies_of(source: Path, folder: Path, count: int) -> list[Path]:
+    """Write so many copies, each an instance of its own."""
+    return [copy_of(source, folder / f"{number}.dcm") for number in range(count)]
+
+
+def uid_of(path: Path) -> str:
+    """Read the SOP Instance UID of a file."""
+    return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+
+
+def frames_of(dataset: Dataset) -> Iterator[NDArray[np.generic]]:
+    """Decode one frame after the other, without a colour transform: shape (rows, columns[, samples])."""
+    yield from iter_pixels(dataset, raw=True)

@@ -1,0 +1,97 @@
+"""What stands around the node: senders and destinations that others have written."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+
+from tests.support.node import AE_TITLE, COMMAND_SECONDS
+from tests.support.processes import end_marked, environment, free_port, is_listening, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PROPOSALS = {
+    ImplicitVRLittleEndian: "-xi",
+    ExplicitVRLittleEndian: "-xe",
+    ExplicitVRBigEndian: "-xb",
+    DeflatedExplicitVRLittleEndian: "-xd",
+    JPEGBaseline8Bit: "-xy",
+    JPEGExtended12Bit: "-xx",
+    JPEGLosslessSV1: "-xs",
+    JPEGLSLossless: "-xt",
+    JPEG2000Lossless: "-xv",
+    JPEG2000: "-xw",
+    RLELossless: "-xr",
+}
+"""How dcmtk's storescu is told to propose a transfer syntax."""
+
+
+def storescu(port: int, *paths: Path, called: str = AE_TITLE) -> None:
+    """Send files with dcmtk, each in its own transfer syntax; an error is an exception."""
+    by_option: dict[str, list[Path]] = {}
+    for path in paths:
+        syntax = dcmread(path, specific_tags=["SOPClassUID"]).file_meta.TransferSyntaxUID
+        by_option.setdefault(_PROPOSALS[UID(syntax)], []).append(path)
+    for option, files in by_option.items():
+        subprocess.run(
+            ["storescu", "-R", option, "-aet", "MODALITY", "-aec", called, "127.0.0.1", str(port), *map(str, files)],
+            env=environment(files[0].parent),
+            timeout=COMMAND_SECONDS,
+            check=True,
+        )
+
+
+class StoreSCP:
+    """dcmtk's storescp as a destination: it keeps what comes, bit for bit."""
+
+    def __init__(self, folder: Path, ae_title: str = "PACS") -> None:
+        self.folder = folder
+        self.received = folder / "received"
+        self.received.mkdir(parents=True)
+        self.port = free_port()
+        self.ae_title = ae_title
+
+    @property
+    def destination(self) -> dict[str, Any]:
+        """How a node's configuration names it."""
+        return {"ae_title": self.ae_title, "host": "127.0.0.1", "port": self.port, "connect_timeout": 5}
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        told = ["-B", "+xa", "-aet", self.ae_title, "-od", str(self.received), str(self.port)]
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                ["storescp", *told], env=environment(self.folder), stdout=output, stderr=output
+            )
+        wait_until("storescp listens", lambda: is_listening(self.port))
+
+    def end(self) -> None:
+        """Kill it, if it runs."""
+        end_marked(self.folder)
+
+    def files(self) -> dict[str, Path]:
+        """Find what it has, by SOP Instance UID."""
+        found = {}
+        for path in self.received.iterdir():
+            with suppress(InvalidDicomError, EOFError):  # it is being written
+                found[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
+        return found

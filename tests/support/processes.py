@@ -1,0 +1,82 @@
+"""Processes for the acceptance tests: started, waited for, found again and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_Result = TypeVar("_Result")
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 120.0
+"""Seconds after which a test gives up; nothing is measured with it."""
+
+_MARK = "DICOM_NODE_TEST"
+_NOT_OURS = ("LOG_LEVEL", "DICOM_NODE_DATA_DIR")
+
+
+def environment(mark: Path, python_path: Path | None = None) -> dict[str, str]:
+    """Return the environment of a process, by which it and its children are found again.
+
+    ``python_path`` comes before the repository's root, which makes the package importable without being installed.
+    """
+    ours = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
+    path = os.pathsep.join(str(folder) for folder in (python_path, ROOT) if folder)
+    # Debian's dcmtk leaves Nagle's algorithm on, and asks this variable.
+    return {**ours, "PYTHONPATH": path, "TCP_NODELAY": "1", _MARK: str(mark)}
+
+
+def free_port() -> int:
+    """Ask the system for a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody answers on a port of this machine."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+    return False
+
+
+def wait_until(what: str, is_so: Callable[[], _Result], seconds: float = DEADLINE) -> _Result:
+    """Wait for something, and return it once it is true; the test fails when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not (result := is_so()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"did not happen: {what}")
+        time.sleep(0.02)
+    return result
+
+
+def marked(mark: Path) -> dict[int, str]:
+    """Find the processes that were started with :func:`environment` (and live): their ids and command lines."""
+    return {pid: command for pid, variables, command in _processes() if f"{_MARK}={mark}" in variables}
+
+
+def end_marked(mark: Path) -> None:
+    """Kill every process that was started with :func:`environment` of the same mark."""
+    for pid in marked(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until("the processes are gone", lambda: not marked(mark))
+
+
+def _processes() -> Iterator[tuple[int, list[str], str]]:
+    for folder in Path("/proc").iterdir():
+        # A process that ends meanwhile, or that has ended and was not waited for, has none of these files to read.
+        with suppress(OSError):
+            if folder.name.isdigit() and (variables := (folder / "environ").read_bytes()):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                yield int(folder.name), variables.decode(errors="replace").split("\0"), command.decode(errors="replace")

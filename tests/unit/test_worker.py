@@ -1,0 +1,232 @@
+"""The worker over a real ledger and spool; its stages are callables that do what a test says."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_node.errors import Defer, DestinationDown, Hold, SpoolFull
+from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
+from dicom_node.queue import Ledger, Queue, Spool
+from dicom_node.stages import Redacted
+from dicom_node.worker import Deliverer, Leases, Pace, redact_next, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from dicom_node.model import Delivery, QueueEntry
+
+PACE = Pace(lease=5.0, poll=0.01, retry=0.05, retry_maximum=0.1, limit=60.0)
+INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
+ORIGIN = Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1.0)
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    spool = Spool(tmp_path / "spool")
+    spool.prepare()
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.create()
+    yield Queue(spool, ledger)
+    ledger.close()
+
+
+@pytest.fixture
+def leases(queue: Queue) -> Leases:
+    return Leases(queue, replace(PACE, lease=1e6))  # its thread outlives the test: it must not renew after it
+
+
+def receive(queue: Queue, content: bytes = b"an instance") -> str:
+    incoming = queue.spool.incoming / uuid.uuid4().hex
+    incoming.write_bytes(content)
+    instance = replace(INSTANCE, sop_instance_uid=f"1.2.{uuid.uuid4().int}")
+    return queue.accept(incoming, instance, ORIGIN)[0]
+
+
+def state(queue: Queue, entry_id: str) -> tuple[State, str | None]:
+    summary = queue.ledger.entry(entry_id)
+    return summary.state, summary.reason
+
+
+def redacts(queue: Queue, *destinations: str) -> Callable[[QueueEntry], Redacted]:
+    def stage(entry: QueueEntry) -> Redacted:
+        path = queue.spool.write_redacted(entry.id, entry.attempts, lambda file: file.write(b"clean"))
+        clean = RedactedFile(path.name, path, entry.instance, 5)
+        return Redacted(clean, destinations, Redaction(Outcome.CLEANED), "all", "all-text")
+
+    return stage
+
+
+class Sending:
+    """A destination that answers what a test says; stands for the network, which test_storage_scu has for real."""
+
+    def __init__(self, *answers: Exception | None, echo: Exception | None = None) -> None:
+        self.answers = list(answers)
+        self.sent: list[str] = []
+        self.echoes = 0
+        self.echo_answer = echo
+
+    def __call__(self, delivery: Delivery, waiting: Sequence[tuple[str, str]]) -> StoreStatus:
+        assert waiting
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+        self.sent.append(delivery.entry_id)
+        return StoreStatus(0x0000)
+
+    def echo(self) -> float:
+        self.echoes += 1
+        if self.echo_answer is not None:
+            raise self.echo_answer
+        return 0.0
+
+    def close(self) -> None:
+        pass
+
+
+def deliver(queue: Queue, leases: Leases, sending: Sending, name: str = "a") -> bool:
+    deliverer = Deliverer(name, sending, sending, PACE)  # type: ignore[arg-type]  # a stand-in for the network
+    return deliverer.send_next(queue, "sender", leases, threading.Event())
+
+
+def test_nothing_is_done_when_nothing_waits(queue: Queue, leases: Leases) -> None:
+    assert not redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert not deliver(queue, leases, Sending())
+
+
+def test_a_redacted_instance_goes_to_each_destination_and_its_bytes_go_after_the_last(
+    queue: Queue, leases: Leases
+) -> None:
+    entry_id = receive(queue)
+    assert redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
+    assert deliver(queue, leases, Sending(), "a")
+    assert state(queue, entry_id) == (State.REDACTED, None)
+    assert queue.spool.original(entry_id).exists()
+    assert deliver(queue, leases, Sending(), "b")
+    assert state(queue, entry_id) == (State.SENT, None)
+    assert not queue.spool.original(entry_id).exists()
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [(Hold("no route fits"), "no route fits"), (ValueError("DOE^JANE"), "unexpected: ValueError")],
+)
+def test_whatever_a_redaction_raises_holds_the_instance_and_tells_no_value(
+    queue: Queue, leases: Leases, raised: Exception, reason: str
+) -> None:
+    entry_id = receive(queue)
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        raise raised
+
+    assert redact_next(queue, "w", leases, PACE, stage)
+    assert state(queue, entry_id) == (State.HELD, reason)
+    assert not deliver(queue, leases, Sending())
+
+
+def test_an_instance_for_whose_clean_file_there_is_no_room_waits_and_is_not_held(queue: Queue, leases: Leases) -> None:
+    entry_id = receive(queue)
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        msg = "no room"
+        raise SpoolFull(msg)
+
+    assert not redact_next(queue, "w", leases, PACE, stage)
+    assert state(queue, entry_id) == (State.RECEIVED, None)
+    assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+
+
+def test_a_late_worker_settles_nothing(queue: Queue, leases: Leases) -> None:
+    entry_id = receive(queue)
+
+    def stage(entry: QueueEntry) -> Redacted:
+        queue.ledger.expire("slow")
+        assert redact_next(queue, "quick", leases, PACE, redacts(queue, "a"))
+        return redacts(queue, "b")(entry)
+
+    assert redact_next(queue, "slow", leases, PACE, stage)
+    assert [d.destination for d in queue.ledger.entry(entry_id).deliveries] == ["a"]
+
+
+def test_a_destination_that_is_down_is_probed_before_the_backlog_and_then_gets_it(queue: Queue, leases: Leases) -> None:
+    ids = [receive(queue) for _ in range(3)]
+    for _ in ids:
+        redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
+    down = Sending(DestinationDown("refused"))
+    assert deliver(queue, leases, down)
+    assert not deliver(queue, leases, down), "it waits for its back-off"
+    other = Sending()
+    assert deliver(queue, leases, other, "b")
+    assert len(other.sent) == 3
+    time.sleep(2 * PACE.retry_maximum)
+    still_down = Sending(echo=DestinationDown("no answer"))
+    assert deliver(queue, leases, still_down)
+    assert (still_down.echoes, still_down.sent) == (1, [])
+    time.sleep(2 * PACE.retry_maximum)
+    up = Sending()
+    while deliver(queue, leases, up):
+        pass
+    assert up.echoes == 1
+    assert sorted(up.sent) == sorted(ids)
+    assert [state(queue, entry_id)[0] for entry_id in ids] == [State.SENT] * 3
+
+
+def test_a_deferred_delivery_is_tried_again_and_delays_no_other(queue: Queue, leases: Leases) -> None:
+    ids = [receive(queue) for _ in range(2)]
+    for _ in ids:
+        redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    sending = Sending(Defer("lost"))
+    assert deliver(queue, leases, sending)
+    assert len(sending.sent) == 1
+    time.sleep(2 * PACE.retry_maximum)
+    assert deliver(queue, leases, sending)
+    assert sorted(sending.sent) == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"), [(Hold("A900H"), "a: A900H"), (KeyError("DOE^JANE"), "a: unexpected: KeyError")]
+)
+def test_a_delivery_that_cannot_succeed_is_held_with_its_reason(
+    queue: Queue, leases: Leases, raised: Exception, reason: str
+) -> None:
+    entry_id = receive(queue)
+    redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert deliver(queue, leases, Sending(raised))
+    assert state(queue, entry_id) == (State.HELD, reason)
+
+
+def test_leases_of_live_jobs_are_renewed(queue: Queue) -> None:
+    receive(queue)
+    pace = replace(PACE, lease=0.4)
+    live = Leases(queue, pace)
+
+    def stage(entry: QueueEntry) -> Redacted:
+        deadline = time.monotonic() + 3 * pace.lease
+        while time.monotonic() < deadline:
+            assert queue.ledger.claim("thief", 1.0) is None
+            time.sleep(0.05)
+        return redacts(queue, "a")(entry)
+
+    assert redact_next(queue, "w", live, pace, stage)
+    assert queue.ledger.counts()["REDACTED"] == 1
+
+
+def test_a_step_that_raises_is_followed_by_others_until_the_stop() -> None:
+    stop = threading.Event()
+    steps: list[int] = []
+
+    def step() -> bool:
+        steps.append(len(steps))
+        if len(steps) == 3:
+            stop.set()
+        msg = "the ledger is away"
+        raise ConnectionError(msg)
+
+    work(step, stop, 0.01)
+    assert steps == [0, 1, 2]
