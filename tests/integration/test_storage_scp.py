@@ -8,7 +8,9 @@ import struct
 import subprocess
 import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +31,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation, UserIdentityNegotiation
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
@@ -395,23 +398,40 @@ def test_bytes_that_are_no_dicom_end_only_their_connection(start: Start) -> None
 
 
 def test_a_peer_that_dies_in_the_middle_leaves_no_file(start: Start) -> None:
-    node = start()
+    node = start(maximum_pdu_length=4096)
     association = node.associate((CTImageStorage, [ExplicitVRLittleEndian]))
-    sent = threading.Event()
+    begun: list[Path] = []
 
-    def die(pdu: Any) -> Any:  # noqa: ANN401 - pynetdicom's
-        """Let the first fragment of the data set through, and cut the line."""
+    def die(pdu: Any) -> None:  # noqa: ANN401 - pynetdicom's
+        """Let the command set and some of the data set through, and cut the line."""
         send(pdu)
-        if len(pdu.presentation_data_value_list[0][1]) > 4096:
-            sent.set()
-            association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        is_command = pdu.presentation_data_value_list[0][1][0] & 1
+        while not is_command and not begun:
+            begun.extend(node.incoming)
+            node.sockets[0].shutdown(socket.SHUT_RDWR) if begun else time.sleep(0.01)
 
     send, association.dul.send_pdu = association.dul.send_pdu, die
     association.send_c_store(CT)
-    assert sent.is_set()
+    assert begun
     node.scp.drain(SILENCE)
+    # The association's thread is over a moment before the one that cleans up after it.
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(SILENCE)
     assert not node.incoming
     assert not node.entry_ids
+
+
+def test_a_request_that_is_not_whole_leaves_no_file_while_its_association_goes_on(start: Start) -> None:
+    node = start()
+    association = node.associate((CTImageStorage, [ExplicitVRLittleEndian]))
+    (context,) = association.accepted_contexts
+    request = C_STORE()
+    request.MessageID, request.AffectedSOPClassUID, request.DataSet = 1, CTImageStorage, BytesIO(encoded())
+    association.dimse.send_msg(request, context.context_id)
+    assert association.send_c_store(CT).Status == 0x0000
+    assert not node.incoming
+    association.release()
 
 
 def test_a_message_that_cannot_be_decoded_ends_only_its_association(start: Start) -> None:

@@ -21,28 +21,12 @@ from dicom_node.errors import Hold
 from dicom_node.model import State, StoreStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from structlog.typing import FilteringBoundLogger
 
 Capture = pytest.CaptureFixture[str]
 VALUE = "DOE^JANE"
 
 logger: FilteringBoundLogger = structlog.get_logger()
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Put back what ``configure`` sets for a whole process; pytest itself does so with the warnings."""
-    root, factory = logging.root, logging.getLogRecordFactory()
-    handlers, level = root.handlers[:], root.level
-    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
-    yield
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    root.handlers = handlers
-    root.setLevel(level)
-    logging.setLogRecordFactory(factory)
-    structlog.reset_defaults()
 
 
 def only_line(capsys: Capture) -> dict[str, Any]:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import socket
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_node.cli import main
+from dicom_node.config import load
+from dicom_node.model import Origin, SOPInstance, State
+from dicom_node.node import open_queue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dicom_node.queue import Queue
+
+CONFIGURATION = """
+data_dir: {data}
+destinations: {{clean: {{folder: clean}}, pacs: {{ae_title: PACS, host: 127.0.0.1, port: {port}}}}}
+routes: [{{name: all, destinations: [clean]}}]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    with socket.socket() as probe:  # a port on which nothing listens
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = tmp_path / "node.yaml"
+    path.write_text(CONFIGURATION.format(data=tmp_path / "data", port=port), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def queue(config: Path) -> Queue:
+    return open_queue(load(config))
+
+
+def held(queue: Queue) -> str:
+    incoming = queue.spool.incoming / uuid.uuid4().hex
+    incoming.write_bytes(b"an instance")
+    instance = SOPInstance("1.2.3", f"1.2.{uuid.uuid4().int}", "1.2.4", "1.2.5", "1.2.840.10008.1.2.1")
+    entry_id, _ = queue.accept(incoming, instance, Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1e9))
+    queue.ledger.hold(entry_id, "no route fits")
+    return entry_id
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_queue_list_shows_what_is_held_and_why(config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    entry_id = held(queue)
+    assert run("queue", "list", "--state", "HELD", "--config", config) == 0
+    shown = capsys.readouterr()
+    assert entry_id[:12] in shown.out
+    assert "no route fits" in shown.out
+    assert shown.err == "1 HELD\n"
+
+
+def test_queue_show_tells_where_an_instance_came_from(
+    config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry_id = held(queue)
+    assert run("queue", "show", entry_id[:8], "--config", config) == 0
+    shown = capsys.readouterr().out
+    assert "MODALITY at 127.0.0.1" in shown
+    assert "no route fits" in shown
+
+
+def test_queue_release_takes_a_policy_and_known_destinations_only(
+    config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry_id = held(queue)
+    assert run("queue", "release", entry_id, "--policy", "all-text", "--to", "claen", "--config", config) == 1
+    assert "there are: clean, pacs" in capsys.readouterr().err
+    assert run("queue", "release", entry_id, "--policy", "all-text", "--to", "clean", "--config", config) == 0
+    entry = queue.ledger.entry(entry_id).entry
+    assert (entry.state, entry.policy, entry.destinations) == (State.RECEIVED, "all-text", ("clean",))
+
+
+def test_queue_retry_tries_again_what_is_held_and_nothing_else(config: Path, queue: Queue) -> None:
+    entry_id = held(queue)
+    assert run("queue", "retry", entry_id, "--config", config) == 0
+    assert queue.ledger.entry(entry_id).state is State.RECEIVED
+    assert run("queue", "retry", entry_id, "--config", config) == 1
+
+
+def test_queue_drop_deletes_the_bytes_and_keeps_the_trace(config: Path, queue: Queue) -> None:
+    entry_id = held(queue)
+    assert run("queue", "drop", entry_id, "--config", config) == 0
+    assert queue.ledger.entry(entry_id).state is State.DROPPED
+    assert not queue.spool.original(entry_id).exists()
+    assert run("queue", "drop", entry_id, "--config", config) == 1
+
+
+def test_an_id_that_no_entry_has_is_an_error(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("queue", "show", "abc", "--config", config) == 1
+    assert "no entry has an id that begins so" in capsys.readouterr().err
+
+
+def test_check_tells_file_key_and_what_is_allowed(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", "--config", config) == 0
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(config.read_text(encoding="utf-8").replace("name: all,", "name: all, policy: none,"))
+    assert run("check", "--config", wrong) == 1
+    said = capsys.readouterr().err
+    assert f"{wrong}: routes.0.policy: " in said
+    assert "'keep-safe-text'" in said
+
+
+def test_echo_says_why_a_destination_does_not_answer(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("echo", "pacs", "--config", config) == 1
+    assert "dicom-node: " in capsys.readouterr().err
+    assert run("echo", "nobody", "--config", config) == 1
+    assert "there are: clean, pacs" in capsys.readouterr().err
+
+
+def test_echo_of_a_folder_destination_sees_that_it_can_be_written(config: Path) -> None:
+    assert run("echo", "clean", "--config", config) == 0
+
+
+def test_an_unknown_role_is_an_error_that_names_the_roles(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("serve", "--role", "recieve", "--config", config) == 1
+    assert "allowed are receive, redact, send" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["source", "source/inside"])
+def test_clean_refuses_to_write_into_its_source(
+    tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    assert run("clean", tmp_path / "source", tmp_path / target) == 1
+    assert "has to be outside" in capsys.readouterr().err
