@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
-    """Put back what ``log.configure`` and ``StorageSCU`` set for a whole process; pytest itself does so with the warnings."""
+    """Put back what ``log.configure`` and ``StorageSCU`` set for a whole process; pytest does so with the warnings."""
     root, factory = logging.root, logging.getLogRecordFactory()
     handlers, level = root.handlers[:], root.level
     pynetdicom = logging.getLogger("pynetdicom")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import jpeg_ls
 import numpy as np
-from pydicom.pixels import get_encoder
+from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -42,8 +42,13 @@ if TYPE_CHECKING:
 
 _J2K_SIZ = b"\xff\x4f\xff\x51"
 _J2K_COD = b"\xff\x52"
+_J2K_DATA = b"\xff\x93"
+_END = b"\xff\xd9"
+"""EOI of JPEG and JPEG-LS, EOC of JPEG 2000: in none of them can it stand inside of coded data."""
 _JPEG_FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
-_JPEG_SCAN = 0xDA
+_JPEG_SCAN = frozenset({0xDA})
+_JPEG_START = b"\xff\xd8"
+_FILL = 0xFF
 
 
 def decode(fragment: bytes, pixels: PixelFormat) -> NDArray[Any]:
@@ -58,19 +63,23 @@ def decode(fragment: bytes, pixels: PixelFormat) -> NDArray[Any]:
     Raises
     ------
     Hold
-        Without a decoder for the transfer syntax, when decoding fails, and when size, samples or depth are not those
-        of the data set.
+        Without a decoder for the transfer syntax, when decoding fails, when size, samples or depth are not those of the
+        data set, and when the codestream has no end or something stands behind it: a second picture would be unseen.
     """
     decoder = _DECODERS.get(pixels.transfer_syntax)
     if decoder is None:
         msg = f"no decoder for transfer syntax {pixels.transfer_syntax.name}"
         raise Hold(msg)
     try:
+        is_complete = pixels.transfer_syntax == RLELossless or _ends_with_itself(fragment)
         samples = decoder(fragment, pixels)
     except Exception as error:
         msg = f"the pixel data cannot be decoded as {pixels.transfer_syntax.name} ({type(error).__name__})"
         raise Hold(msg) from error
-    if samples.shape != pixels.shape or samples.dtype.itemsize * 8 > pixels.bits_allocated:
+    if not is_complete:
+        msg = "the codestream is cut off, or something stands behind its end"
+        raise Hold(msg)
+    if samples.shape != pixels.shape or not pixels.bits_stored <= samples.dtype.itemsize * 8 <= pixels.bits_allocated:
         msg = "the codestream's size, samples or depth are not those of the data set"
         raise Hold(msg)
     return samples
@@ -119,10 +128,15 @@ def _decode_jpeg(fragment: bytes, _pixels: PixelFormat) -> NDArray[Any]:
 
 def _encode_jpeg_lossless(samples: NDArray[Any], source: bytes, _pixels: PixelFormat) -> bytes:
     # Predictor 1 is what Selection Value 1 asks for (PS3.5 8.2.1), and process 14 allows it.
-    colour = {"colorspace": "rgb", "outcolorspace": "rgb"} if samples.ndim > 2 else {}  # noqa: PLR2004 - has samples
+    colour = "rgb" if samples.ndim > 2 else None  # noqa: PLR2004 - has samples
     return bytes(
         imagecodecs.jpeg8_encode(
-            samples, lossless=True, predictor=1, bitspersample=_jpeg_precision(source), **colour
+            samples,
+            lossless=True,
+            predictor=1,
+            bitspersample=_jpeg_precision(source),
+            colorspace=colour,
+            outcolorspace=colour,
         )
     )
 
@@ -177,7 +191,7 @@ def _decode_rle(fragment: bytes, pixels: PixelFormat) -> NDArray[Any]:
 
 def _encode_rle(samples: NDArray[Any], _source: bytes, pixels: PixelFormat) -> bytes:
     return bytes(
-        get_encoder(RLELossless).encode(
+        RLELosslessEncoder.encode(
             np.ascontiguousarray(samples).tobytes(),
             encoding_plugin="pydicom",
             rows=pixels.rows,
@@ -197,18 +211,34 @@ def _unsigned(pixels: PixelFormat) -> str:
     return f"<u{pixels.bits_allocated // 8}"
 
 
-def _jpeg_precision(codestream: bytes) -> int:
-    """Sample precision from the frame header (ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2), walking the marker segments."""
+def _jpeg_segment(codestream: bytes, markers: frozenset[int]) -> int:
+    """Return where the first marker segment of a kind begins (ISO/IEC 10918-1 B.1.1.4, 14495-1 C.1.1.4)."""
     position = 2
     while position + 5 <= len(codestream):
         marker = codestream[position + 1]
-        if marker in _JPEG_FRAME_HEADERS:
-            return codestream[position + 4]
-        if marker == _JPEG_SCAN:
+        if marker in markers:
+            return position
+        if marker in _JPEG_SCAN:
             break
-        position += 2 + int.from_bytes(codestream[position + 2 : position + 4])
-    msg = "no frame header before the first scan"
+        is_fill = marker == _FILL  # any number of these may stand before a marker
+        position += 1 if is_fill else 2 + int.from_bytes(codestream[position + 2 : position + 4])
+    msg = "no such marker segment before the first scan"
     raise ValueError(msg)
+
+
+def _jpeg_precision(codestream: bytes) -> int:
+    """Sample precision from the frame header (ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2)."""
+    return codestream[_jpeg_segment(codestream, _JPEG_FRAME_HEADERS) + 4]
+
+
+def _ends_with_itself(codestream: bytes) -> bool:
+    """Whether the first end of a codestream is the last, but for padding; decoders stop there, and tell nobody."""
+    if codestream.startswith(_JPEG_START):
+        data = _jpeg_segment(codestream, _JPEG_SCAN)
+    else:
+        data = codestream.index(_J2K_DATA, codestream.index(_J2K_SIZ))
+    end = codestream.find(_END, data)
+    return end >= 0 and not any(codestream[end + 2 :])
 
 
 def _j2k_precision(codestream: bytes) -> int:

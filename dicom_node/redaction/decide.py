@@ -112,7 +112,9 @@ class Decision:
 def _matches(value: str, squeezed: str, words: list[str]) -> bool:
     if len(value) < _SHORTEST_FUZZY:
         return value in words
-    return value in squeezed or fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0 < len(squeezed) // len(value)
+    return value in squeezed or fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0 < len(squeezed) // len(
+        value
+    )
 
 
 def _is_identity(text: str) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    RLELossless,
+)
 
 from dicom_node.errors import Hold
 
@@ -30,6 +38,9 @@ SAMPLES = {
 """Samples per Pixel of each Photometric Interpretation that can be redacted (PS3.3 C.7.6.3.1.2)."""
 
 DEPTHS = frozenset({1, 8, 16, 32})
+
+_OF_JPEG_2000 = frozenset({"YBR_ICT", "YBR_RCT"})
+"""Colour transforms that stand in a JPEG 2000 codestream and nowhere else (PS3.3 C.7.6.3.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +101,9 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
         bits_allocated=_number(dataset, "BitsAllocated"),
         bits_stored=_number(dataset, "BitsStored"),
         high_bit=_number(dataset, "HighBit", default=_number(dataset, "BitsStored") - 1),
-        signed=_number(dataset, "PixelRepresentation", default=0) == 1,
+        signed=_either(dataset, "PixelRepresentation"),
         photometric_interpretation=str(dataset.get("PhotometricInterpretation", "")),
-        planar_configuration=_number(dataset, "PlanarConfiguration", default=0),
+        planar_configuration=int(_either(dataset, "PlanarConfiguration")),
         frames=_number(dataset, "NumberOfFrames", default=1),
     )
     _check(pixels)
@@ -100,32 +111,49 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
 
 
 def _number(dataset: Dataset, keyword: str, default: int | None = None) -> int:
-    value = dataset.get(keyword)
-    if value is None and default is not None:
-        return default
     try:
-        return int(value)  # type: ignore[arg-type]  # None and text end in the except
-    except (TypeError, ValueError):
+        value = dataset.get(keyword)
+        return default if value is None and default is not None else int(value)  # type: ignore[arg-type]  # see except
+    except Exception:  # noqa: BLE001 - whatever pydicom raises for bytes that are no number, and int() for no value
         msg = f"{keyword} is missing or is not one number"
         raise Hold(msg) from None
 
 
+def _either(dataset: Dataset, keyword: str) -> bool:
+    """Read an attribute that is 0 or 1, absent meaning 0."""
+    value = _number(dataset, keyword, default=0)
+    if value not in {0, 1}:
+        msg = f"{keyword} is neither 0 nor 1"
+        raise Hold(msg)
+    return value == 1
+
+
 def _check(pixels: PixelFormat) -> None:
-    if SAMPLES.get(pixels.photometric_interpretation) != pixels.samples:
-        msg = "Photometric Interpretation and Samples per Pixel are no combination that can be redacted"
-        raise Hold(msg)
+    problem = _contradiction_in_size(pixels) or _contradiction_in_colour(pixels)
+    if problem:
+        raise Hold(problem)
+
+
+def _contradiction_in_size(pixels: PixelFormat) -> str | None:
     if min(pixels.rows, pixels.columns, pixels.frames) < 1:
-        msg = "Rows, Columns or Number of Frames is 0"
-        raise Hold(msg)
+        return "Rows, Columns or Number of Frames is 0"
     if pixels.bits_allocated not in DEPTHS or not 1 <= pixels.bits_stored <= pixels.bits_allocated:
-        msg = f"Bits Allocated {pixels.bits_allocated} with Bits Stored {pixels.bits_stored} cannot be redacted"
-        raise Hold(msg)
+        return f"Bits Allocated {pixels.bits_allocated} with Bits Stored {pixels.bits_stored} cannot be redacted"
     if not pixels.bits_stored - 1 <= pixels.high_bit < pixels.bits_allocated:
-        msg = "High Bit contradicts Bits Stored and Bits Allocated"
-        raise Hold(msg)
-    if pixels.bits_allocated == 1 and pixels.samples != 1:
-        msg = "colour of one bit a sample cannot be redacted"
-        raise Hold(msg)
-    if pixels.is_subsampled and (pixels.columns % 2 or pixels.planar_configuration or pixels.bits_allocated == 1):
-        msg = "YBR_FULL_422 needs an even number of columns and colour by pixel"
-        raise Hold(msg)
+        return "High Bit contradicts Bits Stored and Bits Allocated"
+    if pixels.high_bit != pixels.bits_stored - 1 and not (pixels.is_native or pixels.transfer_syntax == RLELossless):
+        return "High Bit asks for a shift of samples that stand in a codestream"
+    return None
+
+
+def _contradiction_in_colour(pixels: PixelFormat) -> str | None:
+    if SAMPLES.get(pixels.photometric_interpretation) != pixels.samples:
+        return "Photometric Interpretation and Samples per Pixel are no combination that can be redacted"
+    is_transformed = pixels.photometric_interpretation in _OF_JPEG_2000
+    if is_transformed and pixels.transfer_syntax not in JPEG2000TransferSyntaxes:
+        return "the Photometric Interpretation is one of JPEG 2000, the transfer syntax is not"
+    if pixels.samples > 1 and (pixels.bits_allocated == 1 or pixels.signed):
+        return "colour of one bit a sample, or with a sign, cannot be redacted"
+    if pixels.is_subsampled and (pixels.columns % 2 or pixels.planar_configuration):
+        return "YBR_FULL_422 needs an even number of columns and colour by pixel"
+    return None

@@ -7,10 +7,17 @@ written as samples, so that what is not painted stays as it was.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames, parse_basic_offsets
+from pydicom.encaps import (
+    encapsulate,
+    encapsulate_extended,
+    generate_fragments,
+    generate_frames,
+    parse_basic_offsets,
+)
 from pydicom.uid import ExplicitVRBigEndian
 
 from dicom_node.errors import Hold
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
 
 _EXTENDED_OFFSETS_FROM = (1 << 32) - (1 << 20)
 """Basic Offset Table entries are 32 bits wide (PS3.5 A.4): beyond that the Extended Offset Table is needed."""
+
+_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 class Frames(Protocol):
@@ -49,8 +58,9 @@ def open_frames(dataset: Dataset) -> Frames:
         When there is none that can be redacted, or when its length contradicts the Image Pixel module: hidden frames
         carry identity as well.
     """
-    if "PixelData" not in dataset:
-        kind = "float pixel data" if {"FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir()) else "no pixel data"
+    is_float = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+    if is_float or not dataset.get("PixelData"):
+        kind = "float pixel data" if is_float else "no pixel data"
         msg = f"{kind}: only a route with the policy `pass` forwards it"
         raise Hold(msg)
     pixels = pixel_format(dataset)
@@ -75,7 +85,8 @@ def stored_values(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[np.int6
 def clear_unused_bits(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
     """Zero what stands outside Bits Stored, where retired overlays hide (PS3.5 8.1.1, PS3.3-2004 C.9.2).
 
-    Signed values keep their sign extension: it is what such images look like, and carries nothing.
+    Signed values keep their sign extension where the whole frame has it: it is what such images look like. Where only
+    some pixels have it, it is a plane of its own, and all get it.
     """
     if samples.dtype.kind == "i" or pixels.bits_stored == samples.dtype.itemsize * 8:
         return samples
@@ -84,8 +95,8 @@ def clear_unused_bits(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any
         return samples & samples.dtype.type(used)
     extended = stored_values(samples, pixels) << _shift(pixels)
     container = np.array(extended, dtype=np.int64) & ((1 << (samples.dtype.itemsize * 8)) - 1)
-    is_plain = (samples & samples.dtype.type(used)) == samples
-    return np.where(is_plain, samples, container.astype(samples.dtype)).astype(samples.dtype)
+    is_zero = np.array_equal(samples & samples.dtype.type(used), samples)
+    return samples if is_zero else container.astype(samples.dtype)
 
 
 def sample_of(value: int, like: NDArray[Any], pixels: PixelFormat) -> int:
@@ -112,7 +123,7 @@ class _NativeFrames:
         order = ">" if pixels.transfer_syntax == ExplicitVRBigEndian else "<"
         dtype = np.dtype(f"{order}u{pixels.bits_allocated // 8}")
         layout = (pixels.frames, *self._frame_layout())
-        length = int(np.prod(layout)) * dtype.itemsize
+        length = math.prod(layout) * dtype.itemsize
         _check_length(self._bytes, length)
         self._samples = np.frombuffer(self._bytes, dtype, count=length // dtype.itemsize).reshape(layout)
 
@@ -171,6 +182,7 @@ class _EncapsulatedFrames:
     def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
         self.pixels = pixels
         self._codestreams = _codestreams(dataset, pixels.frames)
+        _check_complete(dataset.PixelData, self._codestreams)
         self._has_offsets = bool(parse_basic_offsets(dataset.PixelData))
         self._has_extended_offsets = "ExtendedOffsetTable" in dataset
 
@@ -191,6 +203,8 @@ class _EncapsulatedFrames:
             dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
         else:
             dataset.PixelData = encapsulate(self._codestreams, has_bot=self._has_offsets or len(self._codestreams) > 1)
+        if "EncapsulatedPixelDataValueTotalLength" in dataset:
+            del dataset.EncapsulatedPixelDataValueTotalLength
         dataset["PixelData"].VR = "OB"
         dataset["PixelData"].is_undefined_length = True
 
@@ -208,6 +222,24 @@ def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
         msg = f"Number of Frames says {frames}, the pixel data holds {len(codestreams)}"
         raise Hold(msg)
     return codestreams
+
+
+def _check_complete(pixel_data: bytes, codestreams: list[bytes]) -> None:
+    """Hold what an offset table leaves out: a fragment of no frame is not seen here, and may be elsewhere."""
+    fragments = list(generate_fragments(pixel_data))
+    items = 8 + 4 * len(parse_basic_offsets(pixel_data)) + sum(8 + len(fragment) for fragment in fragments)
+    whole, position = b"".join(fragments), 0
+    for codestream in codestreams:
+        if not codestream or not whole.startswith(codestream, position):
+            position = -1
+            break
+        position += len(codestream)
+        position += (
+            len(codestream) % 2 and whole[position : position + 1] == b"\0"
+        )  # the Extended Offset Table's padding
+    if position != len(whole) or pixel_data[items:] not in {b"", _SEQUENCE_DELIMITER}:
+        msg = "the encapsulated pixel data holds more, or other, than its frames"
+        raise Hold(msg)
 
 
 def _check_length(content: bytearray, expected: int) -> None:
@@ -230,6 +262,9 @@ def _is_swapped(dataset: Dataset, pixels: PixelFormat) -> bool:
 
 
 def _swap(content: bytes | bytearray) -> bytearray:
+    if len(content) % 2:
+        msg = "the pixel data is said to be 16-bit words, and is odd"
+        raise Hold(msg)
     return bytearray(np.frombuffer(content, np.uint16).byteswap().tobytes())
 
 

@@ -427,7 +427,9 @@ def test_a_request_that_is_not_whole_leaves_no_file_while_its_association_goes_o
     association = node.associate((CTImageStorage, [ExplicitVRLittleEndian]))
     (context,) = association.accepted_contexts
     request = C_STORE()
-    request.MessageID, request.AffectedSOPClassUID, request.DataSet = 1, CTImageStorage, BytesIO(encoded())
+    # Without a Message ID.
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CTImageStorage, "1.2.3.4"
+    request.DataSet = BytesIO(encoded())
     association.dimse.send_msg(request, context.context_id)
     assert association.send_c_store(CT).Status == 0x0000
     assert not node.incoming

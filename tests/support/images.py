@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deid_data
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.pixels import iter_pixels
-from pydicom.uid import generate_uid
+from pydicom.uid import JPEGLosslessSV1, generate_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,11 @@ def uid_of(path: Path) -> str:
     return str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
 
 
-def frames_of(dataset: Dataset) -> Iterator[NDArray[np.generic]]:
-    """Decode one frame after the other, without a colour transform: shape (rows, columns[, samples])."""
+def frames_of(path: Path) -> Iterator[NDArray[np.generic]]:
+    """Decode one frame after the other, by decoders that are not the node's: shape (rows, columns[, samples])."""
+    dataset = dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID == JPEGLosslessSV1:
+        decoded = path.with_suffix(".decoded")
+        subprocess.run(["dcmdjpeg", str(path), str(decoded)], check=True, timeout=60)
+        dataset = dcmread(decoded)
     yield from iter_pixels(dataset, raw=True)

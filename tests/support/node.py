@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -135,11 +135,13 @@ class Node:
 
     def counts(self) -> dict[str, int]:
         """Count its instances by state, without those that are not there."""
-        return {state: count for state, count in self._ledger().counts().items() if count}
+        with closing(self._ledger()) as ledger:
+            return {state: count for state, count in ledger.counts().items() if count}
 
     def entries(self) -> list[EntrySummary]:
         """List its instances as the ledger has them."""
-        return self._ledger().entries(limit=1000)
+        with closing(self._ledger()) as ledger:
+            return ledger.entries(limit=1000)
 
     def wait_for(self, **counts: int) -> None:
         """Wait until its instances stand so: ``SENT=3, HELD=1``."""

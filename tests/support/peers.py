@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from tests.support.node import AE_TITLE, COMMAND_SECONDS
-from tests.support.processes import end_marked, environment, free_port, is_listening, wait_until
+from tests.support.processes import environment, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,7 @@ class StoreSCP:
         self.received.mkdir(parents=True)
         self.port = free_port()
         self.ae_title = ae_title
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def destination(self) -> dict[str, Any]:
@@ -86,12 +87,14 @@ class StoreSCP:
 
     def end(self) -> None:
         """Kill it, if it runs."""
-        end_marked(self.folder)
+        if self._process:
+            self._process.kill()
+            self._process.wait()
 
     def files(self) -> dict[str, Path]:
         """Find what it has, by SOP Instance UID."""
         found = {}
         for path in self.received.iterdir():
-            with suppress(InvalidDicomError, EOFError):  # it is being written
+            with suppress(InvalidDicomError, EOFError, AttributeError):  # it is being written
                 found[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
         return found

@@ -56,7 +56,7 @@ def wait_until(what: str, is_so: Callable[[], _Result], seconds: float = DEADLIN
     while not (result := is_so()):
         if time.monotonic() > deadline:
             pytest.fail(f"did not happen: {what}")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return result
 
 
