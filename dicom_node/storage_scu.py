@@ -52,8 +52,6 @@ _MAXIMUM_PDU_LENGTH = 131072
 _BYTES_PER_SECOND = 1 << 18
 """The slowest destination that is waited for; ``dimse_timeout`` comes on top."""
 
-_REJECTED_PERMANENT = 0x01
-
 
 class StorageSCU:
     """One destination, and the association that is open to it. Not for use by two threads at once.
@@ -133,7 +131,7 @@ class StorageSCU:
         DestinationDown
             When there is no association, or no Success.
         Hold
-            When the destination rejects the association for good.
+            When the destination does not take the Verification context.
         """
         started = time.monotonic()
         association = self._request({(Verification, NATIVE_SYNTAXES[1])})
@@ -238,10 +236,10 @@ def _judged(status: int, failures: int) -> StoreStatus:
 
 def _no_association(association: Association) -> DestinationDown | Hold:
     answer = association.acceptor.primitive
-    if association.is_rejected and answer.result == _REJECTED_PERMANENT:
-        return Hold(f"association rejected for good: {answer.reason_str}")
     if association.is_rejected:
-        return DestinationDown(f"association rejected for now: {answer.reason_str}")
+        # Also when it is said to be for good: an AE title that is wrong in a configuration is soon put right, and then
+        # everything goes out by itself. Held one by one, every instance would wait for an operator.
+        return DestinationDown(f"association rejected: {answer.reason_str}")
     if association.rejected_contexts:
         return Hold("the destination accepts none of the proposed SOP Classes and transfer syntaxes")
     return DestinationDown("no association: the connection was refused, timed out or aborted")

@@ -354,16 +354,16 @@ def test_half_an_answer_does_not_hold_the_sender_for_ever() -> None:
         sender.send(CT, instance_of(CT))
 
 
-def test_a_title_that_is_not_recognised_is_held() -> None:
+def test_a_title_that_is_not_recognised_is_the_whole_destination_s_trouble() -> None:
     strict = listening(Peer(), require_called_aet=True)
-    with strict as port, sending(port, ae_title="OTHER") as sender, pytest.raises(Hold, match="rejected for good"):
+    with strict as port, sending(port, ae_title="OTHER") as sender, pytest.raises(DestinationDown, match="rejected"):
         sender.send(CT, instance_of(CT))
 
 
 def test_a_peer_with_too_many_associations_is_down_for_now() -> None:
     with listening(Peer(), maximum_associations=1) as port, sending(port) as first, sending(port) as second:
         first.send(CT, instance_of(CT))
-        with pytest.raises(DestinationDown, match="for now"):
+        with pytest.raises(DestinationDown, match="rejected"):
             second.send(CT, instance_of(CT))
 
 
