@@ -208,10 +208,10 @@ def _clean(arguments: argparse.Namespace) -> int:
 
 
 def _open(arguments: argparse.Namespace) -> tuple[Configuration, Queue]:
-    from dicom_node.node import open_queue
+    from dicom_node.queue import open_queue
 
     configuration = _configuration(arguments)
-    return configuration, open_queue(configuration)
+    return configuration, open_queue(configuration.data_dir, configuration.ledger_url)
 
 
 def _queue_list(arguments: argparse.Namespace) -> int:

@@ -26,7 +26,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydicom.datadict import tag_for_keyword
 
 from dicom_node.errors import ConfigurationError
 
@@ -151,10 +150,14 @@ class Route(_Frozen):
     @field_validator("match", mode="after")
     @classmethod
     def _known_keys(cls, match: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for key in match:
-            if key not in {"CalledAETitle", "CallingAETitle"} and tag_for_keyword(key) is None:
-                msg = f"{key!r} is neither CalledAETitle, CallingAETitle nor an attribute keyword of PS3.6"
-                raise ValueError(msg)
+        unknown = set(match) - {"CalledAETitle", "CallingAETitle"}
+        if unknown:
+            from pydicom.datadict import tag_for_keyword  # noqa: PLC0415 - a second, which the default need not wait
+
+            unknown = {key for key in unknown if tag_for_keyword(key) is None}
+        if unknown:
+            msg = f"{_listed(sorted(unknown))}: neither CalledAETitle, CallingAETitle nor an attribute keyword of PS3.6"
+            raise ValueError(msg)
         return match
 
 
@@ -174,11 +177,6 @@ class Configuration(_Frozen):
     def redactors(self) -> int:
         """Redactor processes: one per core unless it is configured."""
         return self.redact.processes or os.cpu_count() or 1
-
-    @property
-    def spool_dir(self) -> Path:
-        """Where instances stand while they are the node's."""
-        return self.data_dir / "spool"
 
     @property
     def ledger_url(self) -> str:

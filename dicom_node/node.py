@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,14 +20,12 @@ import structlog
 
 from dicom_node import __version__
 from dicom_node.config import FolderDestination
-from dicom_node.errors import ConfigurationError
-from dicom_node.queue import Ledger, Queue, Spool
-from dicom_node.worker import owner_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from dicom_node.config import Configuration
+    from dicom_node.queue import Queue
 
 Role = Literal["receive", "redact", "send"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -41,24 +40,9 @@ RESTART_SECONDS = 1.0
 log = structlog.get_logger()
 
 
-def open_queue(configuration: Configuration) -> Queue:
-    """Open spool and ledger as they are configured.
-
-    Raises
-    ------
-    ConfigurationError
-        When the data folder cannot be used.
-    """
-    try:
-        configuration.data_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"data_dir: {configuration.data_dir}: cannot be used: {error.strerror}"
-        raise ConfigurationError(msg) from None
-    spool = Spool(configuration.spool_dir, configuration.receive.minimum_free_bytes)
-    spool.prepare()
-    ledger = Ledger(configuration.ledger_url)
-    ledger.create()
-    return Queue(spool, ledger)
+def owner_name(role: str, pid: int) -> str:
+    """Name a role process in the ledger, so that the supervisor can end its leases when it dies."""
+    return f"{socket.gethostname()}:{role}:{pid}"
 
 
 @dataclass(slots=True)
@@ -102,14 +86,16 @@ def serve(configuration: Configuration, roles: Sequence[Role] = ROLES, announce:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    queue = open_queue(configuration)
-    wanted: list[Role] = [role for role in roles for _ in range(configuration.redactors if role == "redact" else 1)]
-    children = [RoleProcess.start(role, configuration) for role in wanted]
+    children: list[RoleProcess] = []
     try:
-        # Only the receiver is waited for: what it accepts before the others work is safe in the queue.
-        if any(child.role == "receive" and not child.is_ready() for child in children):
-            return 1
+        for role in roles:
+            many = configuration.redactors if role == "redact" else 1
+            children += [RoleProcess.start(role, configuration) for _ in range(many)]
+            # The receiver first and alone: what it accepts before the others work is safe in the queue.
+            if role == "receive" and not children[0].is_ready():
+                return 1
         announce(banner(configuration, roles))
+        queue = _opened(configuration)
         threading.Thread(target=_reconcile_now_and_then, args=(queue, configuration, stop), daemon=True).start()
         while not stop.wait(0.2):
             children = [_alive(child, queue, configuration) for child in children]
@@ -117,6 +103,12 @@ def serve(configuration: Configuration, roles: Sequence[Role] = ROLES, announce:
         _end(children, configuration.queue.drain_seconds)
     log.info("stopped", pid=os.getpid())
     return 0
+
+
+def _opened(configuration: Configuration) -> Queue:
+    from dicom_node.queue import open_queue  # noqa: PLC0415 - SQLAlchemy: the roles are started before that is loaded
+
+    return open_queue(configuration.data_dir, configuration.ledger_url, configuration.receive.minimum_free_bytes)
 
 
 def banner(configuration: Configuration, roles: Sequence[Role]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -95,11 +94,6 @@ class Leases:
                 self._queue.ledger.renew(live, self._pace.lease)
             except Exception:  # the ledger can be away for a while; the fence decides whose the work is then
                 log.warning("leases not renewed", exc_info=True)
-
-
-def owner_name(role: str, pid: int) -> str:
-    """Name a role process in the ledger, so that whoever starts it can end its leases when it dies."""
-    return f"{socket.gethostname()}:{role}:{pid}"
 
 
 def work(step: Callable[[], bool], stop: threading.Event, poll: float) -> None:

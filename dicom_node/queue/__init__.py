@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from dicom_node.errors import SpoolFull
+from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, QueueEntry, SOPInstance, State
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
@@ -26,7 +26,7 @@ from dicom_node.queue.transitions import Accepted, Claim
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool"]
+__all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
 
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
@@ -195,6 +195,26 @@ class Queue:
             return self.spool.sidecar(entry_id)
         except (OSError, ValueError):
             return None
+
+
+def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> Queue:
+    """Open spool and ledger of a node, and make what is not there yet.
+
+    Raises
+    ------
+    ConfigurationError
+        When the data folder cannot be used, or others may read what is in it.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"data_dir: {data_dir}: cannot be used: {error.strerror}"
+        raise ConfigurationError(msg) from None
+    spool = Spool(data_dir / "spool", minimum_free_bytes)
+    spool.prepare()
+    ledger = Ledger(ledger_url)
+    ledger.create()
+    return Queue(spool, ledger)
 
 
 def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:

@@ -1,8 +1,9 @@
 """One frame out of its codestream and, without loss, back into it.
 
-The functions work on *codestream samples*: arrays of shape (rows, columns) or (rows, columns, samples), as they stand in
-the codestream, before sign or unused bits are read into them. What the codestream says of itself (precision, sign,
-colour transform) is trusted over the data set (PS3.5 8.2), and what an encoder wrote is decoded again before it is used.
+The functions work on *codestream samples*: arrays of shape (rows, columns) or (rows, columns, samples), as they stand
+in the codestream, before sign or unused bits are read into them. What the codestream says of itself (precision, sign,
+colour transform) is trusted over the data set (PS3.5 8.2), and what an encoder wrote is decoded again before it is
+used.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import jpeg_ls
 import numpy as np
-from pydicom.pixels.encoders import RLELosslessEncoder
+from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -238,7 +239,8 @@ def _ends_with_itself(codestream: bytes) -> bool:
     else:
         data = codestream.index(_J2K_DATA, codestream.index(_J2K_SIZ))
     end = codestream.find(_END, data)
-    return end >= 0 and not any(codestream[end + 2 :])
+    behind = codestream[end + 2 :]
+    return end >= 0 and (len(behind) <= 1 or not any(behind))
 
 
 def _j2k_precision(codestream: bytes) -> int:

@@ -10,14 +10,19 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.multival import MultiValue
 from rapidfuzz import fuzz
 
 from dicom_node.errors import Hold
+from dicom_node.redaction.planes import elements, vr_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pydicom import Dataset
+    from pydicom.tag import BaseTag
 
     from dicom_node.redaction.detect import Reading
 
@@ -38,8 +43,10 @@ _SAFE_TEXT = (
     r"[LR]|LT|RT|LEFT|RIGHT|(?:LEFT|RIGHT) (?:LATERAL|BREAST)",
     r"AP|PA|LAT|LATERAL|OBL|OBLIQUE|ERECT|SUPINE|PRONE|UPRIGHT|SITTING|PORTABLE|DECUBITUS|AXIAL|SAGITTAL|CORONAL",
     r"[LR] ?-? ?(?:CC|MLO|ML|LM|XCCL|AP|PA|LAT)|CC|MLO",
-    rf"(?:KV|KVP|MA|MAS|TR|TE|TI|FA|NEX|ETL|SL|THK|DFOV|FOV|ZOOM|GAIN|GN|DR|FR|PRF|WF|MI|TIS|TIB|TIC|DEPTH|"
-    rf"W|WW|WL|L|C|IM|SE|FPS|HZ|DYN R) ?[:=]? ?{_NUMBER}(?: ?(?:KV|MA|MAS|MS|MM|CM|HZ|KHZ|MHZ|DB|%|S))?",
+    (
+        rf"(?:KV|KVP|MA|MAS|TR|TE|TI|FA|NEX|ETL|SL|THK|DFOV|FOV|ZOOM|GAIN|GN|DR|FR|PRF|WF|MI|TIS|TIB|TIC|DEPTH|"
+        rf"W|WW|WL|L|C|IM|SE|FPS|HZ|DYN R) ?[:=]? ?{_NUMBER}(?: ?(?:KV|MA|MAS|MS|MM|CM|HZ|KHZ|MHZ|DB|%|S))?"
+    ),
     rf"{_NUMBER} ?(?:KV|KVP|MA|MAS|MS|MM|CM|CM/S|M/S|HZ|KHZ|MHZ|DB|FPS|%|BPM)-?",
     rf"(?:W|WW|C) ?[:=]? ?{_NUMBER} ?/? ?(?:L|WL|W) ?[:=]? ?{_NUMBER}",
     rf"(?:TIS|TIB|TIC) ?:? ?{_NUMBER} MI ?:? ?{_NUMBER}|MI ?:? ?{_NUMBER} (?:TIS|TIB|TIC) ?:? ?{_NUMBER}",
@@ -110,11 +117,9 @@ class Decision:
 
 
 def _matches(value: str, squeezed: str, words: list[str]) -> bool:
-    if len(value) < _SHORTEST_FUZZY:
+    if len(value) < _SHORTEST_FUZZY or len(squeezed) < _SHORTEST_FUZZY:
         return value in words
-    return value in squeezed or fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0 < len(squeezed) // len(
-        value
-    )
+    return fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0  # part of either in the other
 
 
 def _is_identity(text: str) -> bool:
@@ -138,21 +143,29 @@ def _recognizers() -> tuple[Any, ...]:
 
 def _header_values(dataset: Dataset) -> Iterator[str]:
     """List the identifying values of the header, in the forms in which they are burned in."""
-    for element in dataset.iterall():
-        if element.VR in _NAMES or element.keyword in _TEXT:
-            for value in _strings(element.value):
-                parts = re.split(r"[\s^=,]+", value) if element.VR in _NAMES else [value]
+    for place, tag in elements(dataset):
+        vr = vr_of(place, tag)
+        if vr in _NAMES or keyword_for_tag(tag) in _TEXT:
+            for value in _strings(_value(place, tag)):
+                parts = [value, *re.split(r"[\s^=,]+", value)] if vr in _NAMES else [value]
                 yield from (s for s in map(_squeezed, parts) if len(s) >= _SHORTEST_TOKEN)
-        elif element.VR in _DATES:
-            for value in _strings(element.value):
+        elif vr in _DATES:
+            for value in _strings(_value(place, tag)):
                 yield from _date_forms(value[:8])
+
+
+def _value(dataset: Dataset, tag: BaseTag) -> Any:  # noqa: ANN401 - whatever its VR makes of it
+    """Read a value beside the data set: one that is converted in it may be written back in other bytes."""
+    element: Any = dataset.get_item(tag)
+    if isinstance(element, RawDataElement):
+        element = convert_raw_data_element(element, encoding=dataset.original_character_set, ds=dataset)
+    return element.value
 
 
 def _strings(value: Any) -> list[str]:  # noqa: ANN401 - one value, several, or none
     if value is None:
         return []
-    several = isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue"
-    return [str(v) for v in (value if several else [value])]
+    return [str(v) for v in (value if isinstance(value, MultiValue) else [value])]
 
 
 def _date_forms(date: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 import onnxruntime
+from rapidfuzz import fuzz
 
 from dicom_node.errors import ConfigurationError
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 SHORT_SIDE = 480
 LONG_SIDE = 1100
+LONGEST_SCALED = 2 * LONG_SIDE
+"""A strip is not enlarged beyond this, whatever its short side."""
+
 TILE = 640
 OVERLAP = 80
 STRIDE = 32
@@ -38,6 +42,10 @@ TALLEST_LINE = 72
 LINE_ASPECT = 2.5
 PAD_HEIGHT = 0.15
 PAD_WIDTH = 0.5
+
+CLEAR = 0.6
+ALIKE = 60.0
+"""Readings with this confidence that are less similar than this, in percent, contradict each other."""
 
 READ_HEIGHT = 48
 """Height of a line as the recogniser takes it."""
@@ -96,7 +104,7 @@ class PaddleDetector:
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`TextDetector`."""
         readings = [self._read_line(_crop(picture, box)) for picture in pictures]
-        return max(readings, key=lambda reading: reading.confidence)
+        return surest(readings)
 
     def _find_in(self, picture: Picture) -> Iterator[Box]:
         rows, columns = picture.shape[:2]
@@ -104,7 +112,7 @@ class PaddleDetector:
             part = picture[tile.row : tile.row + tile.height, tile.column : tile.column + tile.width]
             if len(part) and part.min() == part.max():
                 continue  # one colour: nothing can be written in it
-            scale = max(1.0, SHORT_SIDE / min(part.shape[:2]))
+            scale = max(1.0, min(SHORT_SIDE / min(part.shape[:2]), LONGEST_SCALED / max(part.shape[:2])))
             probability = self._probability(part, scale)
             for box in boxes_in(probability, part.shape[0], part.shape[1], min(rows, columns)):
                 yield _clipped(box._replace(row=box.row + tile.row, column=box.column + tile.column), rows, columns)
@@ -166,7 +174,7 @@ class TesseractDetector:
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`TextDetector`."""
         readings = [self._read_line(_crop(picture, box)) for picture in pictures]
-        return max(readings, key=lambda reading: reading.confidence)
+        return surest(readings)
 
     def _words(self, picture: Picture, page_segmentation: int) -> dict[str, list[Any]]:
         words: dict[str, list[Any]] = self._tesseract.image_to_data(
@@ -192,6 +200,15 @@ class TesseractDetector:
         if not read:
             return Reading("", 0.0)
         return Reading(" ".join(text for text, _ in read), min(confidence for _, confidence in read) / 100)
+
+
+def surest(readings: Sequence[Reading]) -> Reading:
+    """Return the reading to go by, without confidence where views say different things: one may hide another."""
+    best = max(readings, key=lambda reading: reading.confidence)
+    legible = (reading for reading in readings if reading.confidence >= CLEAR)
+    if any(fuzz.ratio(best.text, reading.text) < ALIKE for reading in legible):
+        return best._replace(confidence=0.0)
+    return best
 
 
 def make_detector(kind: str, language: str = "eng") -> TextDetector:

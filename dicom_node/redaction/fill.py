@@ -14,7 +14,7 @@ import numpy as np
 from dicom_node.errors import Hold
 from dicom_node.redaction.codecs import colour_as_decoded
 from dicom_node.redaction.frames import sample_of, stored_values
-from dicom_node.redaction.render import palette_to_rgb, stored_window
+from dicom_node.redaction.render import palette_to_rgb, rescale, stored_window
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Region
     from dicom_node.redaction.format import PixelFormat
+
+    _Place = tuple[slice, slice]
 
 _BORDER = 3
 """Pixels around a region from which its background is taken."""
@@ -60,10 +62,10 @@ def paint(
         left, right = region.column, region.column + region.width
         if pixels.is_subsampled:
             left, right = left - left % 2, right + right % 2
-        rows = slice(region.row, region.row + region.height)
-        values = _fill_values(samples, rows, slice(left, right), pixels, extremes, fill)
+        place = (slice(region.row, region.row + region.height), slice(left, right))
+        values = _fill_values(samples, place, pixels, extremes, fill)
         painted = [sample_of(value, samples, pixels) for value in values]
-        samples[rows, left:right] = painted if samples.ndim > 2 else painted[0]  # noqa: PLR2004 - has samples
+        samples[place] = painted if samples.ndim > 2 else painted[0]  # noqa: PLR2004 - has samples
     return samples
 
 
@@ -88,30 +90,29 @@ def extremes(dataset: Dataset, pixels: PixelFormat, darkest: int, brightest: int
     window = stored_window(dataset) or (darkest, brightest)
     low = max(pixels.lowest, min(darkest, int(np.floor(window[0]))))
     high = min(pixels.highest, max(brightest, int(np.ceil(window[1]))))
-    inverted = (colour == "MONOCHROME1") != _slopes_down(dataset)
+    inverted = (colour == "MONOCHROME1") != (rescale(dataset)[0] < 0)
     return Extremes((high,), (low,)) if inverted else Extremes((low,), (high,))
-
-
-def _slopes_down(dataset: Dataset) -> bool:
-    return float(dataset.get("RescaleSlope") or 1) < 0
 
 
 def _palette_extremes(dataset: Dataset, pixels: PixelFormat) -> Extremes:
     entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor
     count = min(entries or 1 << 16, pixels.highest - first + 1)
+    if first < pixels.lowest or count < 1:
+        msg = "the colour palette begins where no stored value can be"
+        raise Hold(msg)
     indices = np.arange(first, first + count)
     luminance = palette_to_rgb(dataset, indices[None, :])[0] @ _LUMINANCE
     return Extremes((int(indices[luminance.argmin()]),), (int(indices[luminance.argmax()]),))
 
 
 def _fill_values(
-    samples: NDArray[Any], rows: slice, columns: slice, pixels: PixelFormat, ends: Extremes, fill: str | int
+    samples: NDArray[Any], place: _Place, pixels: PixelFormat, ends: Extremes, fill: str | int
 ) -> tuple[int, ...]:
     if isinstance(fill, int):
         return _number_as_fill(fill, pixels, ends)
     if fill == "black":
         return ends.black
-    background = _background(samples, rows, columns, pixels)
+    background = _background(samples, place, pixels)
     if fill == "background":
         return background
     middle = (ends.black[0] + ends.white[0]) / 2
@@ -127,8 +128,9 @@ def _number_as_fill(fill: int, pixels: PixelFormat, ends: Extremes) -> tuple[int
     return (fill, *ends.black[1:]) if is_ybr else (fill,) * pixels.samples
 
 
-def _background(samples: NDArray[Any], rows: slice, columns: slice, pixels: PixelFormat) -> tuple[int, ...]:
+def _background(samples: NDArray[Any], place: _Place, pixels: PixelFormat) -> tuple[int, ...]:
     """Return the most frequent colour in a narrow ring around a region: a value that occurs, also in a palette."""
+    rows, columns = place
     top, left = max(rows.start - _BORDER, 0), max(columns.start - _BORDER, 0)
     around = samples[top : rows.stop + _BORDER, left : columns.stop + _BORDER]
     outside = np.ones(around.shape[:2], dtype=bool)

@@ -113,7 +113,7 @@ def pixel_format(dataset: Dataset) -> PixelFormat:
 def _number(dataset: Dataset, keyword: str, default: int | None = None) -> int:
     try:
         value = dataset.get(keyword)
-        return default if value is None and default is not None else int(value)  # type: ignore[arg-type]  # see except
+        return default if value is None and default is not None else int(value)
     except Exception:  # noqa: BLE001 - whatever pydicom raises for bytes that are no number, and int() for no value
         msg = f"{keyword} is missing or is not one number"
         raise Hold(msg) from None

@@ -92,7 +92,7 @@ def clear_unused_bits(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any
         return samples
     used = ((1 << pixels.bits_stored) - 1) << _shift(pixels)
     if not pixels.signed:
-        return samples & samples.dtype.type(used)
+        return np.asarray(samples & samples.dtype.type(used))
     extended = stored_values(samples, pixels) << _shift(pixels)
     container = np.array(extended, dtype=np.int64) & ((1 << (samples.dtype.itemsize * 8)) - 1)
     is_zero = np.array_equal(samples & samples.dtype.type(used), samples)
@@ -136,10 +136,10 @@ class _NativeFrames:
         return pixels.shape
 
     def read(self, index: int) -> NDArray[Any]:
-        stored = self._samples[index].astype(self._samples.dtype.newbyteorder("="))
+        stored: NDArray[Any] = self._samples[index].astype(self._samples.dtype.newbyteorder("="))
         if self.pixels.is_subsampled:
             return _from_422(stored)
-        return np.moveaxis(stored, 0, -1) if stored.shape != self.pixels.shape else stored
+        return stored if stored.shape == self.pixels.shape else np.moveaxis(stored, 0, -1)
 
     def write(self, index: int, samples: NDArray[Any]) -> None:
         if self.pixels.is_subsampled:
@@ -166,7 +166,7 @@ class _BitFrames:
         self._samples = self._bits[:count].reshape(pixels.frames, pixels.rows, pixels.columns)
 
     def read(self, index: int) -> NDArray[Any]:
-        return self._samples[index].copy()
+        return np.array(self._samples[index])
 
     def write(self, index: int, samples: NDArray[Any]) -> None:
         self._samples[index] = samples
@@ -187,11 +187,11 @@ class _EncapsulatedFrames:
         self._has_extended_offsets = "ExtendedOffsetTable" in dataset
 
     def read(self, index: int) -> NDArray[Any]:
-        samples = codecs.decode(self._codestreams[index], self.pixels)
+        samples = codecs.decode(self._codestreams[index], self.pixels).copy()
         if samples.dtype.kind == "i" and (samples.min() < self.pixels.lowest or samples.max() > self.pixels.highest):
             msg = "the codestream holds values outside Bits Stored"
             raise Hold(msg)
-        return samples.copy()
+        return samples
 
     def write(self, index: int, samples: NDArray[Any]) -> None:
         self._codestreams[index] = codecs.encode(samples, self._codestreams[index], self.pixels)
@@ -226,18 +226,19 @@ def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
 
 def _check_complete(pixel_data: bytes, codestreams: list[bytes]) -> None:
     """Hold what an offset table leaves out: a fragment of no frame is not seen here, and may be elsewhere."""
-    fragments = list(generate_fragments(pixel_data))
-    items = 8 + 4 * len(parse_basic_offsets(pixel_data)) + sum(8 + len(fragment) for fragment in fragments)
-    whole, position = b"".join(fragments), 0
+    items = list(generate_fragments(pixel_data))  # the first is the Basic Offset Table
+    length = sum(8 + len(item) for item in items)
+    whole, position = b"".join(items[1:]), 0
     for codestream in codestreams:
         if not codestream or not whole.startswith(codestream, position):
             position = -1
             break
         position += len(codestream)
-        position += (
-            len(codestream) % 2 and whole[position : position + 1] == b"\0"
-        )  # the Extended Offset Table's padding
-    if position != len(whole) or pixel_data[items:] not in {b"", _SEQUENCE_DELIMITER}:
+        if len(codestream) % 2 and whole.startswith(
+            b"\0", position
+        ):  # lengths in an Extended Offset Table leave it out
+            position += 1
+    if position != len(whole) or pixel_data[length:] not in {b"", _SEQUENCE_DELIMITER}:
         msg = "the encapsulated pixel data holds more, or other, than its frames"
         raise Hold(msg)
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from dicom_node.model import Region
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 
     from dicom_node.redaction.decide import Decision
     from dicom_node.redaction.detect import Box, TextDetector
+    from dicom_node.redaction.format import PixelFormat
     from dicom_node.redaction.frames import Frames
-    from dicom_node.redaction.render import Renderer
+    from dicom_node.redaction.render import Picture, Renderer
 
 GROUP = 8
 """Frames looked at together. More would be quicker, and lose text that is shown for a moment over moving speckle."""
+
+THUMBNAIL = 32
+ALIKE = 0.1
+"""Mean difference, of the range, up to which frames are looked at together."""
 
 SAME = 0.4
 """Correlation from which the same text stands at a place in another group of frames."""
@@ -70,35 +76,59 @@ def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detecto
         When a frame cannot be decoded: what was not seen is not sent.
     """
     seen = Seen()
-    groups = [_look_at(group, first, seen, renderer, decision, detector) for first, group in _groups(frames, seen)]
+    groups = []
+    for first, group in _groups(frames, seen):
+        started = time.monotonic()
+        pictures = renderer.pictures(group)
+        boxes = _boxes_that_go(pictures, decision, detector)
+        groups.append(_Group(first, first + len(group) - 1, pictures[0].mean(axis=-1, dtype=np.float32), boxes))
+        seen.seconds["detect"] += time.monotonic() - started
     seen.regions = tuple(_regions(groups))
     return seen
 
 
 def _groups(frames: Frames, seen: Seen) -> Iterator[tuple[int, list[NDArray[Any]]]]:
-    for first in range(0, frames.pixels.frames, GROUP):
-        started = time.monotonic()
-        group = [frames.read(i) for i in range(first, min(first + GROUP, frames.pixels.frames))]
-        for index, samples in enumerate(group, first):
-            used = clear_unused_bits(samples, frames.pixels)
-            if not np.array_equal(used, samples):
-                seen.unused_bits.add(index)
-            values = stored_values(used, frames.pixels)
-            seen.darkest, seen.brightest = min(seen.darkest, int(values.min())), max(seen.brightest, int(values.max()))
-        seen.seconds["decode"] += time.monotonic() - started
-        yield first, group
+    """Read the frames in groups of consecutive ones that are alike: a frame of its own kind would hide the others."""
+    first = 0
+    group: list[NDArray[Any]] = []
+    for index in range(frames.pixels.frames):
+        samples = _read(frames, index, seen)
+        if group and (len(group) == GROUP or not _are_alike(group[0], samples, frames.pixels)):
+            yield first, group
+            first, group = index, []
+        group.append(samples)
+    yield first, group
 
 
-def _look_at(
-    group: list[NDArray[Any]], first: int, seen: Seen, renderer: Renderer, decision: Decision, detector: TextDetector
-) -> _Group:
+def _read(frames: Frames, index: int, seen: Seen) -> NDArray[Any]:
+    """Read one frame as it will be sent, without its unused bits, and note what it holds."""
     started = time.monotonic()
-    pictures = renderer.pictures(group)
+    samples = frames.read(index)
+    used = clear_unused_bits(samples, frames.pixels)
+    if not np.array_equal(used, samples):
+        seen.unused_bits.add(index)
+    values = stored_values(used, frames.pixels)
+    seen.darkest, seen.brightest = min(seen.darkest, int(values.min())), max(seen.brightest, int(values.max()))
+    seen.seconds["decode"] += time.monotonic() - started
+    return used
+
+
+def _are_alike(one: NDArray[Any], other: NDArray[Any], pixels: PixelFormat) -> bool:
+    """Whether two frames differ, in small, by less than a tenth of their range."""
+    small = [
+        cv2.resize(
+            stored_values(samples, pixels).astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
+        )
+        for samples in (one, other)
+    ]
+    return float(np.abs(small[0] - small[1]).mean()) <= ALIKE * float(np.ptp(small))
+
+
+def _boxes_that_go(pictures: list[Picture], decision: Decision, detector: TextDetector) -> list[Box]:
     boxes = detector.find(pictures)
     if decision.reads:
         boxes = [box for box in boxes if decision.goes(detector.read(pictures, box))]
-    seen.seconds["detect"] += time.monotonic() - started
-    return _Group(first, first + len(group) - 1, pictures[0].mean(axis=-1, dtype=np.float32), boxes)
+    return boxes
 
 
 def _regions(groups: list[_Group]) -> Iterator[Region]:

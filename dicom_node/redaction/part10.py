@@ -63,7 +63,7 @@ def write(dataset: Dataset, file: BinaryIO) -> None:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = f"DICOM_NODE_{__version__}"[:16]
     dataset.file_meta = meta
-    dataset.preamble = b"\0" * 128  # type: ignore[attr-defined]  # of FileDataset, which dcmread gives
+    dataset.preamble = b"\0" * 128
     try:
         dataset.save_as(file, enforce_file_format=True)
     except OSError:

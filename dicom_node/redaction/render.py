@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.pixels import apply_color_lut, convert_color_space
+from pydicom.multival import MultiValue
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from dicom_node.errors import Hold
@@ -21,11 +23,17 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
+_BITS_SHOWN = 8
+"""Bits a sample of a picture."""
+
 GAMMA = 0.4
 """Second look on kinds of images that carry dim text: recall of dim words 93 % to 100 % (findings, section 1)."""
 
 _DIM_TEXT_MODALITIES = frozenset({"US", "IVUS", "SC", "PT", "OT", "NM", "ES", "XC"})
 _PERCENTILES = (0.5, 99.5)
+_LEVELS = 255
+_WIDEST = 8
+"""How many times wider than most of its values a window may be: 32 grey levels are left to them."""
 
 
 class Renderer:
@@ -66,7 +74,7 @@ class Renderer:
             uint8, shape (rows, columns, 3); text in any frame can be seen in one of them.
         """
         pictures = self._colour_pictures(group) if self._is_colour else self._grey_pictures(group)
-        if all(_is_plain(picture) for picture in pictures) and not all(_is_plain(samples) for samples in group):
+        if all(_is_plain(picture) for picture in pictures) and not all(_is_plain(s) for s in group):
             msg = "the pixel data cannot be displayed: it varies, its pictures do not"
             raise Hold(msg)
         if self._looks_twice:
@@ -77,34 +85,41 @@ class Renderer:
         rendered = [self._as_rgb(samples) for samples in group]
         pictures = rendered if len(rendered) == 1 else [np.max(rendered, axis=0), np.min(rendered, axis=0)]
         if self._colour == "PALETTE COLOR":  # text may stand in indices whose colours are alike
-            ends = group if len(group) == 1 else [np.max(group, axis=0), np.min(group, axis=0)]
-            pictures += [np.stack([_full_range(indices.astype(np.int64))] * 3, axis=-1) for indices in ends]
+            return pictures + self._grey_pictures(group)
+        if self._pixels.bits_stored > _BITS_SHOWN:  # and in values of which those bits show little
+            values = np.stack([stored_values(samples, self._pixels) for samples in group])
+            low, high = _with_margins(*_typical_range(values))
+            pictures += [_scaled(np.max(values, axis=0), low, high), _scaled(np.min(values, axis=0), low, high)]
         return pictures
 
     def _grey_pictures(self, group: list[NDArray[Any]]) -> list[Picture]:
-        values = [stored_values(samples, self._pixels) for samples in group]
+        values = np.stack([stored_values(samples, self._pixels) for samples in group])
+        windows = self._windows(values)
         if len(values) == 1:
-            window, full = self._windowed(values[0]), _full_range(values[0])
+            window, full, *more = (_scaled(values[0], *edges) for edges in windows)
             mean = ((window.astype(np.uint16) + full) // 2).astype(np.uint8)
-            return [np.stack([window, full, mean], axis=-1)]
-        lowest, highest = np.min(values, axis=0), np.max(values, axis=0)
-        mean_values = np.mean(values, axis=0)
-        pictures = [np.stack([self._windowed(view) for view in (highest, mean_values, lowest)], axis=-1)]
-        if self._pixels.bits_stored > 8:  # noqa: PLR2004 - 8 bits are shown whole already
-            pictures.append(np.stack([_full_range(view) for view in (highest, mean_values, lowest)], axis=-1))
-        return pictures
+            return [np.stack([window, full, mean], axis=-1), *(np.stack([view] * 3, axis=-1) for view in more)]
+        if self._pixels.bits_stored <= _BITS_SHOWN:
+            windows = windows[1:]  # the full range shows every value
+        views = (np.max(values, axis=0), np.mean(values, axis=0), np.min(values, axis=0))
+        return [np.stack([_scaled(view, *edges) for view in views], axis=-1) for edges in windows]
 
-    def _windowed(self, values: NDArray[Any]) -> Picture:
-        low, high = self._window or _percentile_window(values)
-        return _scaled(values, low, high)
+    def _windows(self, values: NDArray[Any]) -> list[tuple[float, float]]:
+        """Return the VOI window, the full range, and a third where both hide most of the values.
+
+        They do when the window is for something else, or when one far value (padding, a marker) stretches the range.
+        """
+        full = (float(values.min()), float(values.max()))
+        typical = _typical_range(values)
+        windows = [self._window or _percentile_window(values), full]
+        if not any(_shows(window, typical) for window in windows):
+            windows.append(_with_margins(*typical))
+        return windows
 
     def _as_rgb(self, samples: NDArray[Any]) -> Picture:
         if self._colour == "PALETTE COLOR":
             return palette_to_rgb(self._dataset, stored_values(samples, self._pixels))
-        values = stored_values(samples, self._pixels)
-        if self._pixels.bits_stored > 8:  # noqa: PLR2004 - to the 8 bits of a picture
-            values = values >> (self._pixels.bits_stored - 8)
-        picture = np.clip(values, 0, 255).astype(np.uint8)
+        picture = (stored_values(samples, self._pixels) * _LEVELS // self._pixels.highest).astype(np.uint8)
         if self._colour.startswith("YBR_FULL"):
             picture = convert_color_space(picture, "YBR_FULL", "RGB")
         return picture
@@ -113,14 +128,18 @@ class Renderer:
 def stored_window(dataset: Dataset) -> tuple[float, float] | None:
     """Return the first VOI window as (lowest, highest) stored value, None without one (PS3.3 C.11.2.1.2)."""
     holder = _functional_group(dataset, "FrameVOILUTSequence")
-    rescale = _functional_group(dataset, "PixelValueTransformationSequence")
-    centre, width = _first_number(holder.get("WindowCenter")), _first_number(holder.get("WindowWidth"))
-    slope = _first_number(rescale.get("RescaleSlope")) or 1.0
-    intercept = _first_number(rescale.get("RescaleIntercept")) or 0.0
+    centre, width = _first_number(holder, "WindowCenter"), _first_number(holder, "WindowWidth")
+    slope, intercept = rescale(dataset)
     if centre is None or width is None or width < 1:
         return None
     edges = sorted((centre + half - intercept) / slope for half in (-width / 2, width / 2))
-    return edges[0], edges[1]
+    return (edges[0], edges[1]) if all(map(math.isfinite, edges)) else None
+
+
+def rescale(dataset: Dataset) -> tuple[float, float]:
+    """Return Rescale Slope and Intercept (PS3.3 C.11.1.1.2), 1 and 0 without them; a slope of 0 is none."""
+    holder = _functional_group(dataset, "PixelValueTransformationSequence")
+    return _first_number(holder, "RescaleSlope") or 1.0, _first_number(holder, "RescaleIntercept") or 0.0
 
 
 def palette_to_rgb(dataset: Dataset, indices: NDArray[Any]) -> Picture:
@@ -171,11 +190,14 @@ def _functional_group(dataset: Dataset, keyword: str) -> Dataset:
     return dataset
 
 
-def _first_number(value: Any) -> float | None:  # noqa: ANN401 - DS, multi-valued DS, None
+def _first_number(holder: Dataset, keyword: str) -> float | None:
+    """Return the first value of an attribute; none when it is no finite number: how to look does not hang on it."""
     try:
-        return float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)
-    except (TypeError, ValueError, IndexError):
+        value = holder.get(keyword)
+        number = float(value[0] if isinstance(value, MultiValue) else value)
+    except Exception:  # noqa: BLE001 - whatever pydicom raises for text that is no number, and float() for no value
         return None
+    return number if math.isfinite(number) else None
 
 
 def _percentile_window(values: NDArray[Any]) -> tuple[float, float]:
@@ -183,15 +205,29 @@ def _percentile_window(values: NDArray[Any]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _full_range(values: NDArray[Any]) -> Picture:
-    return _scaled(values, float(values.min()), float(values.max()))
+def _typical_range(values: NDArray[Any]) -> tuple[float, float]:
+    """Return between what most values stand, the very lowest (padding, background) and highest (a marker) left out."""
+    inner = values[(values > values.min()) & (values < values.max())]
+    return _percentile_window(inner if inner.size else values)
+
+
+def _with_margins(low: float, high: float) -> tuple[float, float]:
+    margin = max(1.0, (high - low) / 4)
+    return low - margin, high + margin
+
+
+def _shows(window: tuple[float, float], typical: tuple[float, float]) -> bool:
+    covers = window[0] <= typical[0] and typical[1] <= window[1]
+    return covers and window[1] - window[0] <= max(_LEVELS, _WIDEST * (typical[1] - typical[0]))
 
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> Picture:
-    scale = 255.0 / max(high - low, 1e-9)
-    return np.clip((values.astype(np.float32) - low) * scale, 0, 255).astype(np.uint8)
+    scale = _LEVELS / max(high - low, 1e-9)
+    scaled: Picture = np.clip((values - low) * scale, 0, _LEVELS).astype(np.uint8)
+    return scaled
 
 
 def _brightened(picture: Picture) -> Picture:
-    table = (255.0 * (np.arange(256) / 255.0) ** GAMMA).astype(np.uint8)
-    return table[picture]
+    table = (_LEVELS * (np.arange(_LEVELS + 1) / _LEVELS) ** GAMMA).astype(np.uint8)
+    brightened: Picture = table[picture]
+    return brightened

@@ -13,7 +13,8 @@ import structlog
 from dicom_node import log
 from dicom_node.config import Configuration
 from dicom_node.errors import DicomNodeError
-from dicom_node.node import READY, Role, open_queue
+from dicom_node.node import READY, Role
+from dicom_node.queue import open_queue
 from dicom_node.worker import Pace
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ def run(role: Role, main: RoleMain) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        main(configuration, open_queue(configuration), stop)
+        receive = configuration.receive
+        main(
+            configuration,
+            open_queue(configuration.data_dir, configuration.ledger_url, receive.minimum_free_bytes),
+            stop,
+        )
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
         sys.exit(1)
@@ -45,6 +51,8 @@ def say_ready() -> None:
     """Tell the supervisor that the role works now."""
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
+    # Nobody reads on: what a codec prints must not fill the pipe and stop the process.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 def pace(configuration: Configuration, *, limit: float = float("inf")) -> Pace:

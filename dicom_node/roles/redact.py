@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dicom_node.node import owner_name
 from dicom_node.redaction.detect import make_detector
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import redact_instance
-from dicom_node.worker import Leases, owner_name, redact_next, work
+from dicom_node.worker import Leases, redact_next, work
 
 if TYPE_CHECKING:
     import threading

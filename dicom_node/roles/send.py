@@ -9,9 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dicom_node.destinations import make_sender
+from dicom_node.node import owner_name
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import send_instance
-from dicom_node.worker import Deliverer, Leases, owner_name, work
+from dicom_node.worker import Deliverer, Leases, work
 
 if TYPE_CHECKING:
     from dicom_node.config import Configuration

@@ -77,9 +77,9 @@ def carry(folder: Path, sent: dict[str, Path]) -> Iterator[Way]:
         pacs.start()
         node.start()
         storescu(node.port, *sent.values())
-        node.wait_for(SENT=len(sent))
+        node.wait_for_work_done(len(sent))
         files = pacs.files()
-        yield Way(sent, {name: files[uid_of(path)] for name, path in sent.items()})
+        yield Way(sent, {name: files[uid] for name, path in sent.items() if (uid := uid_of(path)) in files})
         assert node.stop() == 0
     finally:
         node.kill()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dicom_node.model import State
 from dicom_node.queue import Ledger
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
@@ -145,11 +146,20 @@ class Node:
 
     def wait_for(self, **counts: int) -> None:
         """Wait until its instances stand so: ``SENT=3, HELD=1``."""
-        wait_until(f"the queue holds {counts}", lambda: self.counts() == counts)
+        wait_until(f"the queue holds {counts}", lambda: self.counts() == counts, self._standing)
+
+    def wait_for_work_done(self, count: int) -> None:
+        """Wait until so many instances are sent or held."""
+        settled = (State.SENT, State.HELD)
+        wait_until(f"{count} settled", lambda: sum(self.counts().get(s, 0) for s in settled) == count, self._standing)
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""
         return [path for path in (self.data_dir / "spool").rglob("*") if path.is_file()]
+
+    def _standing(self) -> dict[str, object]:
+        """Tell where instances stand, and why."""
+        return {**self.counts(), "reasons": {summary.reason for summary in self.entries()}}
 
     def _ledger(self) -> Ledger:
         return Ledger(f"sqlite:///{self.data_dir / 'ledger.db'}")

@@ -50,12 +50,12 @@ def is_listening(port: int) -> bool:
     return False
 
 
-def wait_until(what: str, is_so: Callable[[], _Result], seconds: float = DEADLINE) -> _Result:
-    """Wait for something, and return it once it is true; the test fails when it does not come."""
-    deadline = time.monotonic() + seconds
+def wait_until(what: str, is_so: Callable[[], _Result], found: Callable[[], object] = str) -> _Result:
+    """Wait for something, and return it once it is true; when it does not come the test fails with what it found."""
+    deadline = time.monotonic() + DEADLINE
     while not (result := is_so()):
         if time.monotonic() > deadline:
-            pytest.fail(f"did not happen: {what}")
+            pytest.fail(f"did not happen: {what}; {found()}")
         time.sleep(0.05)
     return result
 

@@ -9,7 +9,7 @@ import pytest
 from dicom_node.cli import main
 from dicom_node.config import load
 from dicom_node.model import Origin, SOPInstance, State
-from dicom_node.node import open_queue
+from dicom_node.queue import open_queue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,8 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def queue(config: Path) -> Queue:
-    return open_queue(load(config))
+    configuration = load(config)
+    return open_queue(configuration.data_dir, configuration.ledger_url)
 
 
 def held(queue: Queue) -> str:

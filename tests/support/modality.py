@@ -1,0 +1,89 @@
+"""A modality as PS3.4 B.2 has it: it keeps an instance, and sends it again, until it has had Success."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from pydicom import dcmread
+from pynetdicom import AE
+
+from tests.support.images import uid_of
+from tests.support.node import AE_TITLE
+from tests.support.processes import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pynetdicom.association import Association
+
+_SUCCESS = 0x0000
+_PAUSE = 0.05
+"""Seconds between two instances, and before an association is tried again: a modality does not hurry."""
+
+
+class Modality(threading.Thread):
+    """Sends images one after the other, whatever becomes of the node meanwhile.
+
+    Parameters
+    ----------
+    port : int
+        Of the node.
+    paths : sequence of Path
+        One SOP Class in one transfer syntax.
+    on_success : callable
+        Takes each path whose instance has had Success, before anything else is sent.
+    """
+
+    def __init__(self, port: int, paths: Sequence[Path], on_success: Callable[[Path], None] | None = None) -> None:
+        super().__init__(name="modality", daemon=True)
+        self._port = port
+        self._left = list(paths)
+        self._on_success = on_success
+        self._ended = threading.Event()
+        self.confirmed: list[str] = []
+        self.resent = 0
+
+    def run(self) -> None:
+        """Send until everything has had Success, or :meth:`end`."""
+        while self._left and not self._ended.is_set():
+            association = self._associate()
+            while self._left and association.is_established and self._send(association, self._left[0]):
+                self._left.pop(0)
+                self._ended.wait(_PAUSE)
+            if association.is_established:
+                association.release()
+            self._ended.wait(_PAUSE)
+
+    def end(self) -> None:
+        """Stop sending."""
+        self._ended.set()
+        self.join(DEADLINE)
+
+    def wait(self) -> None:
+        """Wait until everything has had Success."""
+        self.join(DEADLINE)
+        if self.is_alive():
+            pytest.fail("the node did not take everything")
+
+    def _associate(self) -> Association:
+        ae = AE("MODALITY")
+        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 10
+        first = dcmread(self._left[0], stop_before_pixels=True)
+        ae.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
+        return ae.associate("127.0.0.1", self._port, ae_title=AE_TITLE)
+
+    def _send(self, association: Association, path: Path) -> bool:
+        try:
+            status = association.send_c_store(dcmread(path))
+        except RuntimeError:  # the association has ended since it was looked at
+            return False
+        if status.get("Status") != _SUCCESS:
+            self.resent += 1
+            return False
+        self.confirmed.append(uid_of(path))
+        if self._on_success:
+            self._on_success(path)
+        return True
