@@ -118,7 +118,7 @@ class Decision:
 
 def _matches(value: str, squeezed: str, words: list[str]) -> bool:
     if len(value) < _SHORTEST_FUZZY or len(squeezed) < _SHORTEST_FUZZY:
-        return value in words
+        return value == squeezed or value in words
     return fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0  # part of either in the other
 
 

@@ -93,16 +93,18 @@ class Renderer:
         return pictures
 
     def _grey_pictures(self, group: list[NDArray[Any]]) -> list[Picture]:
-        values = np.stack([stored_values(samples, self._pixels) for samples in group])
-        windows = self._windows(values)
+        values = [stored_values(samples, self._pixels) for samples in group]
         if len(values) == 1:
-            window, full, *more = (_scaled(values[0], *edges) for edges in windows)
+            window, full, *more = (_scaled(values[0], *edges) for edges in self._windows(values[0]))
             mean = ((window.astype(np.uint16) + full) // 2).astype(np.uint8)
             return [np.stack([window, full, mean], axis=-1), *(np.stack([view] * 3, axis=-1) for view in more)]
-        if self._pixels.bits_stored <= _BITS_SHOWN:
-            windows = windows[1:]  # the full range shows every value
         views = (np.max(values, axis=0), np.mean(values, axis=0), np.min(values, axis=0))
-        return [np.stack([_scaled(view, *edges) for view in views], axis=-1) for edges in windows]
+        shown = [[_scaled(view, *edges) for edges in self._windows(view)] for view in views]
+        first = 1 if self._pixels.bits_stored <= _BITS_SHOWN else 0  # the full range shows every value of 8 bits
+        count = max(len(pictures) for pictures in shown)
+        return [
+            np.stack([pictures[min(i, len(pictures) - 1)] for pictures in shown], axis=-1) for i in range(first, count)
+        ]
 
     def _windows(self, values: NDArray[Any]) -> list[tuple[float, float]]:
         """Return the VOI window, the full range, and a third where both hide most of the values.
