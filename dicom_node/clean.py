@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from dicom_node import log
 from dicom_node.errors import ConfigurationError, Hold
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ _loaded: list[tuple[Settings, TextDetector]] = []
 def _load(settings: Settings) -> None:
     from dicom_node.redaction.detect import make_detector  # noqa: PLC0415 - seconds to import, in this process alone
 
+    log.configure("error")  # pydicom's warnings quote element values
     _loaded[:] = [(settings, make_detector(settings.detector, settings.language))]
 
 

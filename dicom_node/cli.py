@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--fill", type=_fill, default="black", help="black, background, contrast or a stored value")
     clean.add_argument("--detector", choices=["pp-ocr", "tesseract"], default="pp-ocr")
     clean.add_argument("--language", default="eng", help="of tesseract")
+    clean.add_argument(
+        "--rules", type=Path, action="append", default=[], help="fixed regions: YAML, CTP script, deid recipe"
+    )
+    clean.add_argument("--ultrasound-regions", action="store_true", help="clean all outside them as well")
+    clean.add_argument("--overlays", choices=["remove", "redact"], default="remove")
+    clean.add_argument("--second-look", action="store_true", help="hold what still has text when looked at again")
     clean.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     clean.set_defaults(command=_clean, policy="keep-safe-text")
 
@@ -142,7 +148,10 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from dicom_node.policies import policies
+
     configuration = _configuration(arguments)
+    policies(configuration)  # reads the rule files
     print(
         f"{arguments.config}: good: {len(configuration.routes)} routes, {len(configuration.destinations)} destinations"
     )
@@ -179,6 +188,7 @@ def _clean(arguments: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from dicom_node.clean import Report, Settings, check_paths, clean_tree, count_files, write_line
+    from dicom_node.policies import load_rules
     from dicom_node.redaction import Policy
     from dicom_node.redaction.detect import make_detector
 
@@ -186,7 +196,15 @@ def _clean(arguments: argparse.Namespace) -> int:
     make_detector(
         arguments.detector, arguments.language
     )  # here a missing program or model is one error, not one a file
-    settings = Settings(Policy(arguments.policy, arguments.fill), arguments.detector, arguments.language)
+    policy = Policy(
+        name=arguments.policy,
+        fill=arguments.fill,
+        rules=load_rules(arguments.rules),
+        ultrasound_regions=arguments.ultrasound_regions,
+        overlays=arguments.overlays,
+        second_look=arguments.second_look,
+    )
+    settings = Settings(policy, arguments.detector, arguments.language)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         report_file = stack.enter_context(arguments.report.open("w", encoding="utf-8")) if arguments.report else None
@@ -196,7 +214,10 @@ def _clean(arguments: argparse.Namespace) -> int:
         def done(report: Report) -> None:
             progress.advance(task)
             if report.outcome == "held":
-                progress.console.print(f"held: {report.path}: {report.reason}", markup=False, highlight=False)
+                # One file, one line: rich would break it where a terminal ends, also in a pipe.
+                progress.console.print(
+                    f"held: {report.path}: {report.reason}", markup=False, highlight=False, soft_wrap=True
+                )
             if report_file:
                 write_line(report_file, report)
 

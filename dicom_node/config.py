@@ -132,12 +132,20 @@ class Route(_Frozen):
     """The first route whose every ``match`` line fits an instance decides its policy and destinations.
 
     Keys of ``match`` are ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard
-    patterns (``*``, ``?``) or lists of them, of which one has to fit. Case counts.
+    patterns (``*``, ``?``) or lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict``
+    says unless it is given.
     """
 
     name: Name
     match: dict[str, tuple[str, ...]] = {}
     policy: PolicyName = "keep-safe-text"
+    rules: tuple[Path, ...] = ()
+    ultrasound_regions: bool = False
+    overlays: Literal["remove", "redact"] = "remove"
+    documents: Literal["hold", "remove"] = "hold"
+    annotations: Literal["hold", "remove"] = "hold"
+    strict: bool = False
+    second_look: bool | None = None
     destinations: Annotated[tuple[Name, ...], Field(min_length=1)]
 
     @field_validator("match", mode="before")
@@ -230,19 +238,38 @@ def load(path: Path, **overrides: Any) -> Configuration:  # noqa: ANN401 - value
         raise ConfigurationError(_explained(path, error)) from None
 
 
+def read_rule_items(path: Path) -> list[Any]:
+    """Read a file of rules in YAML; each rule is checked by redaction's own reader.
+
+    Raises
+    ------
+    ConfigurationError
+        When it cannot be read, is not YAML, or is not a list.
+    """
+    items = _parsed(path)
+    if not isinstance(items, list):
+        msg = f"{path}: has to be a list of rules"
+        raise ConfigurationError(msg)
+    return items
+
+
 def _read(path: Path) -> dict[str, Any]:
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        msg = f"{path}: has to be a mapping with the keys {_listed(Configuration.model_fields)}"
+        raise ConfigurationError(msg)
+    return content
+
+
+def _parsed(path: Path) -> object:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}"
         raise ConfigurationError(msg) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         msg = f"{path}: is not YAML: {error}"
         raise ConfigurationError(msg) from None
-    if not isinstance(content, dict):
-        msg = f"{path}: has to be a mapping with the keys {_listed(Configuration.model_fields)}"
-        raise ConfigurationError(msg)
-    return content
 
 
 def _explained(path: Path, error: ValidationError) -> str:

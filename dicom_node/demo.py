@@ -85,7 +85,7 @@ def burn_in(dataset: Dataset, lines: tuple[str, ...]) -> Dataset:
         white = extremes(dataset, pixels, int(values.min()), int(values.max())).white
         painted = [sample_of(value, samples, pixels) for value in white]
         samples[mask] = painted if pixels.samples > 1 else painted[0]
-        frames.write(index, samples)
+        frames.write(index, samples, ())
     frames.store(dataset)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     return dataset

@@ -12,7 +12,7 @@ from dicom_node.redaction.part10 import identity, read, write
 from dicom_node.routes import matching_route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dicom_node.config import Configuration
@@ -32,8 +32,19 @@ class Redacted(NamedTuple):
     policy: str
 
 
-def redact_instance(entry: QueueEntry, spool: Spool, configuration: Configuration, detector: TextDetector) -> Redacted:
+def redact_instance(
+    entry: QueueEntry,
+    spool: Spool,
+    configuration: Configuration,
+    policies: Mapping[str, Policy],
+    detector: TextDetector,
+) -> Redacted:
     """Route an instance, carry its policy out on every frame, and leave a clean file in the spool.
+
+    Parameters
+    ----------
+    policies : mapping of str to Policy
+        What each route that looks at pixels does, by its name.
 
     Raises
     ------
@@ -51,7 +62,8 @@ def redact_instance(entry: QueueEntry, spool: Spool, configuration: Configuratio
             path = spool.write_redacted(entry.id, entry.attempts, lambda file: shutil.copyfileobj(source, file))
     else:
         dataset = read(original)
-        redaction = redact(dataset, Policy(policy, configuration.redact.fill), detector)
+        # A release is an operator's word for this one instance: its policy alone, without what a route adds.
+        redaction = redact(dataset, policies.get(route) or Policy(policy, configuration.redact.fill), detector)
         instance = identity(dataset)
         path = spool.write_redacted(entry.id, entry.attempts, lambda file: write(dataset, file))
     clean = RedactedFile(path.name, path, instance, path.stat().st_size)

@@ -10,9 +10,14 @@ Usable alone::
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Literal
 
+import structlog
+from pydicom import dcmread
+
+from dicom_node.errors import Hold
 from dicom_node.model import Outcome, Redaction
 from dicom_node.redaction.attributes import describe
 from dicom_node.redaction.decide import Decision
@@ -20,15 +25,23 @@ from dicom_node.redaction.detect import PaddleDetector, TesseractDetector, TextD
 from dicom_node.redaction.fill import extremes, paint
 from dicom_node.redaction.frames import clear_unused_bits, open_frames
 from dicom_node.redaction.look import Seen, find_regions
+from dicom_node.redaction.overlays import redact_overlays
+from dicom_node.redaction.part10 import write
 from dicom_node.redaction.planes import remove_planes
 from dicom_node.redaction.render import Renderer
+from dicom_node.redaction.rules import apply_rules, ultrasound_regions
+from dicom_node.redaction.without_pixels import clean_without_pixels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from dicom_node.model import Region
     from dicom_node.redaction.frames import Frames
+    from dicom_node.redaction.rules import Rule
 
 __all__ = ["PaddleDetector", "Policy", "TesseractDetector", "TextDetector", "redact"]
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +54,26 @@ class Policy:
         ``all-text``, ``keep-safe-text`` or ``phi-only``.
     fill : str or int
         ``black``, ``background``, ``contrast``, or a stored value.
+    rules : tuple of Rule
+        Fixed regions that go as well.
+    ultrasound_regions : bool
+        What lies outside Sequence of Ultrasound Regions goes as well.
+    overlays : {'remove', 'redact'}
+        Overlay planes go, or are kept without the text in them.
+    documents, annotations : {'hold', 'remove'}
+        What becomes of instances that are an encapsulated document, or a presentation state with graphic annotations.
+    second_look : bool
+        The result is decoded again from its bytes and looked at again; text that should have gone means Hold.
     """
 
     name: str = "keep-safe-text"
     fill: str | int = "black"
+    rules: tuple[Rule, ...] = ()
+    ultrasound_regions: bool = False
+    overlays: Literal["remove", "redact"] = "remove"
+    documents: Literal["hold", "remove"] = "hold"
+    annotations: Literal["hold", "remove"] = "hold"
+    second_look: bool = False
 
 
 def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redaction:
@@ -67,35 +96,85 @@ def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redactio
     Raises
     ------
     Hold
-        Whatever cannot be decoded, does not add up, or cannot be written back without loss.
+        Whatever cannot be decoded, does not add up, or cannot be written back without another loss.
     """
     decision = Decision(policy.name, dataset)
-    actions = remove_planes(dataset)
+    emptied = clean_without_pixels(dataset, documents=policy.documents, annotations=policy.annotations)
+    if emptied:
+        return _described(dataset, Redaction(Outcome.CLEANED, actions=emptied, engine=detector.name))
+    ruled = _by_rule(dataset, policy)  # rules may ask for what is removed next
+    overlays = redact_overlays(dataset, decision, detector) if policy.overlays == "redact" else ()
+    actions = remove_planes(dataset, overlays=policy.overlays == "remove")
     frames = open_frames(dataset)
     seen = find_regions(frames, Renderer(dataset, frames.pixels), decision, detector)
+    regions = tuple(dict.fromkeys(frames.grown(region) for region in (*ruled, *seen.regions)))
     started = time.monotonic()
-    if seen.unused_bits:
-        actions = (*actions, "unused bits cleared")
-    if seen.regions or seen.unused_bits:
-        _clean(dataset, frames, seen, policy.fill)
-    redaction = Redaction(
-        outcome=Outcome.CLEANED if seen.regions or actions else Outcome.UNCHANGED,
-        regions=seen.regions,
-        actions=actions,
-        engine=detector.name,
-        seconds={**seen.seconds, "encode": time.monotonic() - started},
-    )
+    if regions or seen.unused_bits or frames.actions:
+        _clean(dataset, frames, regions, seen, policy.fill)
+    actions = (*actions, *frames.actions, *(["unused bits cleared"] if seen.unused_bits else []))
+    seconds = {**seen.seconds, "encode": time.monotonic() - started}
+    found = (*regions, *overlays)
+    outcome = Outcome.CLEANED if found or actions else Outcome.UNCHANGED
+    redaction = _described(dataset, Redaction(outcome, found, actions, detector.name, seconds))
+    if not policy.second_look:
+        return redaction
+    return replace(redaction, seconds={**seconds, "second_look": _look_again(dataset, regions, decision, detector)})
+
+
+def _described(dataset: Dataset, redaction: Redaction) -> Redaction:
     describe(dataset, redaction)
     return redaction
 
 
-def _clean(dataset: Dataset, frames: Frames, seen: Seen, fill: str | int) -> None:
+def _by_rule(dataset: Dataset, policy: Policy) -> tuple[Region, ...]:
+    regions = ultrasound_regions(dataset) if policy.ultrasound_regions else ()
+    if not policy.rules:
+        return regions
+    result = apply_rules(policy.rules, dataset)
+    for said in result.said:
+        log.debug("rule", reason=said)
+    return regions + result.regions
+
+
+def _clean(dataset: Dataset, frames: Frames, regions: tuple[Region, ...], seen: Seen, fill: str | int) -> None:
     """Paint the regions into the frames that have some; every other frame keeps its bytes."""
     pixels = frames.pixels
     ends = extremes(dataset, pixels, seen.darkest, seen.brightest)
     for index in range(pixels.frames):
-        regions = [region for region in seen.regions if region.first_frame <= index <= region.last_frame]
-        if regions or index in seen.unused_bits:
+        here = [region for region in regions if region.first_frame <= index <= region.last_frame]
+        if here or index in seen.unused_bits:
             samples = clear_unused_bits(frames.read(index), pixels)
-            frames.write(index, paint(samples, regions, pixels, ends, fill))
+            frames.write(index, paint(samples, here, pixels, ends, fill), here)
     frames.store(dataset)
+
+
+def _look_again(dataset: Dataset, painted: tuple[Region, ...], decision: Decision, detector: TextDetector) -> float:
+    """Decode the result from the bytes it goes out as, and look at every frame once more; return the seconds.
+
+    Raises
+    ------
+    Hold
+        When text that should have gone is still there.
+    """
+    started = time.monotonic()
+    written = BytesIO()
+    write(dataset, written)
+    again = dcmread(BytesIO(written.getbuffer()))
+    frames = open_frames(again)
+    left = find_regions(frames, Renderer(again, frames.pixels), decision, detector).regions
+    if any(not _is_painted(region, painted) for region in left):
+        msg = "the second look found text that should have gone"
+        raise Hold(msg)
+    return time.monotonic() - started
+
+
+def _is_painted(region: Region, painted: tuple[Region, ...]) -> bool:
+    """Whether a region holds nothing but paint, whose edges can look like strokes."""
+    top, left = region.row, region.column
+    bottom, right = top + region.height, left + region.width
+    over = [p for p in painted if p.first_frame <= region.first_frame and p.last_frame >= region.last_frame]
+    return all(
+        any(p.row <= row < p.row + p.height and p.column <= column < p.column + p.width for p in over)
+        for row in range(top, bottom)
+        for column in range(left, right)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pydicom import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
 from dicom_node import __version__
@@ -45,6 +46,24 @@ def describe(dataset: Dataset, redaction: Redaction) -> None:
         if keyword in dataset:
             delattr(dataset, keyword)
     _add_derivation(dataset)
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in dataset.get(groups) or ():
+            _derive_frame_types(group)
+
+
+def add_lossy_compression(dataset: Dataset, method: str, ratio: float) -> None:
+    """Say that the pixel data went through one more lossy compression (PS3.3 C.7.6.1.1.5).
+
+    Parameters
+    ----------
+    method : str
+        Lossy Image Compression Method (0028,2114), a defined term.
+    ratio : float
+        Lossy Image Compression Ratio (0028,2112): bytes before to bytes after.
+    """
+    dataset.LossyImageCompression = "01"
+    dataset.LossyImageCompressionRatio = [*_values(dataset, "LossyImageCompressionRatio"), f"{ratio:.4g}"]
+    dataset.LossyImageCompressionMethod = [*_values(dataset, "LossyImageCompressionMethod"), method]
 
 
 def _add_method(dataset: Dataset) -> None:
@@ -67,8 +86,17 @@ def _add_derivation(dataset: Dataset) -> None:
         dataset.DerivationDescription = f"{before}; {_DERIVATION}" if before else _DERIVATION
 
 
+def _derive_frame_types(group: Dataset) -> None:
+    """Frame Type value 1 says of a frame what Image Type says of an image (PS3.3 C.8.16.1)."""
+    for element in group:
+        for item in element.value if element.VR == "SQ" else ():
+            types = _values(item, "FrameType")
+            if types:
+                item.FrameType = ["DERIVED", *types[1:]]
+
+
 def _values(dataset: Dataset, keyword: str) -> list[str]:
     value = dataset.get(keyword)
     if not value:
         return []
-    return [value] if isinstance(value, str) else list(value)
+    return list(value) if isinstance(value, (list, tuple, MultiValue)) else [value]

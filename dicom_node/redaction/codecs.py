@@ -8,6 +8,7 @@ used.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -26,20 +27,27 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    MPEGTransferSyntaxes,
     RLELossless,
 )
 
 from dicom_node.errors import Hold
+from dicom_node.redaction import jpeg
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
+    from pydicom.uid import UID
 
+    from dicom_node.model import Region
     from dicom_node.redaction.format import PixelFormat
 
     Decoder = Callable[[bytes, PixelFormat], NDArray[Any]]
     Encoder = Callable[[NDArray[Any], bytes, PixelFormat], bytes]
+
+LOSSY_JPEG = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
+"""Processes in which encoding an edited frame again would lose everywhere in it."""
 
 _J2K_SIZ = b"\xff\x4f\xff\x51"
 _J2K_COD = b"\xff\x52"
@@ -86,14 +94,18 @@ def decode(fragment: bytes, pixels: PixelFormat) -> NDArray[Any]:
     return samples
 
 
-def encode(samples: NDArray[Any], source: bytes, pixels: PixelFormat) -> bytes:
+def encode(samples: NDArray[Any], source: bytes, pixels: PixelFormat, painted: Sequence[Region] = ()) -> bytes:
     """Encode one changed frame in its transfer syntax, with the precision and colour transform of ``source``.
+
+    Baseline and extended JPEG are not encoded again: only the blocks under ``painted`` change, in the DCT domain.
 
     Raises
     ------
     Hold
         When no encoder can do so without loss, which is checked by decoding the result.
     """
+    if pixels.transfer_syntax in LOSSY_JPEG:
+        return _repainted(samples, source, painted)
     encoder = _ENCODERS.get(pixels.transfer_syntax)
     if encoder is None:
         msg = f"there is text to remove, and {pixels.transfer_syntax.name} cannot be written without loss"
@@ -110,16 +122,56 @@ def encode(samples: NDArray[Any], source: bytes, pixels: PixelFormat) -> bytes:
     return encoded
 
 
-def can_encode(pixels: PixelFormat) -> bool:
-    """Whether a changed frame can go back into its transfer syntax without loss."""
-    return pixels.is_native or pixels.transfer_syntax in _ENCODERS
+def target_syntax(codestreams: Iterable[bytes], pixels: PixelFormat) -> UID:
+    """Return the transfer syntax that edited frames go out in: JPEG Lossless where theirs cannot hold them."""
+    is_lossy_jpeg = pixels.transfer_syntax in LOSSY_JPEG
+    is_kept = not is_lossy_jpeg or all(jpeg.editable(codestream) for codestream in codestreams)
+    return pixels.transfer_syntax if is_kept else JPEGLosslessSV1
+
+
+def grown(region: Region, codestream: bytes, pixels: PixelFormat) -> Region:
+    """Return what changes when a region is painted: whole minimum coded units where blocks are edited."""
+    if pixels.transfer_syntax not in LOSSY_JPEG or not jpeg.editable(codestream):
+        return region
+    areas = jpeg.grown(codestream, [(region.row, region.column, region.height, region.width)])
+    if not areas:
+        return region
+    row, column, height, width = areas[0]
+    return replace(region, row=row, column=column, height=height, width=width)
+
+
+def has_thumbnail(codestream: bytes, pixels: PixelFormat) -> bool:
+    """Whether a JPEG codestream carries application data in which the picture can stand a second time, in small."""
+    return pixels.transfer_syntax in LOSSY_JPEG and jpeg.has_thumbnail(codestream)
+
+
+def without_thumbnail(codestream: bytes) -> bytes:
+    """Return the codestream without application data; its coded pictures stay bit for bit."""
+    return jpeg.without_words(codestream)
+
+
+def _repainted(samples: NDArray[Any], source: bytes, painted: Sequence[Region]) -> bytes:
+    """Give the blocks under each region the colour that was painted there; one edit for each colour."""
+    by_colour: dict[tuple[int, ...], list[tuple[int, int, int, int]]] = {}
+    for region in painted:
+        colour = tuple(int(value) for value in np.atleast_1d(samples[region.row, region.column]))
+        by_colour.setdefault(colour, []).append((region.row, region.column, region.height, region.width))
+    try:
+        for colour, regions in by_colour.items():
+            source = jpeg.paint(source, regions, colour)
+    except ValueError as error:
+        msg = "the JPEG codestream cannot be edited"
+        raise Hold(msg) from error
+    return source
 
 
 def colour_as_decoded(pixels: PixelFormat) -> str:
     """Photometric Interpretation of what :func:`decode` returns (its codecs invert the codestream's transform)."""
     transformed = {"YBR_ICT", "YBR_RCT"}
-    if pixels.transfer_syntax in {JPEGBaseline8Bit, JPEGExtended12Bit}:
+    if pixels.transfer_syntax in LOSSY_JPEG:
         transformed |= {"YBR_FULL", "YBR_FULL_422"}
+    if pixels.transfer_syntax in MPEGTransferSyntaxes:
+        return "RGB"
     return "RGB" if pixels.photometric_interpretation in transformed else pixels.photometric_interpretation
 
 

@@ -49,7 +49,7 @@ def paint(
     samples : numpy.ndarray
         Shape :attr:`PixelFormat.shape`; changed and returned.
     regions : list of Region
-        What is painted; where two pixels share their chrominance, the pair is.
+        What is painted, grown to what is stored together.
     fill : {'black', 'background', 'contrast'} or int
         A number is a stored value, used for every sample (for the luminance alone in YBR).
 
@@ -59,10 +59,7 @@ def paint(
         When a number cannot be stored in this instance.
     """
     for region in regions:
-        left, right = region.column, region.column + region.width
-        if pixels.is_subsampled:
-            left, right = left - left % 2, right + right % 2
-        place = (slice(region.row, region.row + region.height), slice(left, right))
+        place = (slice(region.row, region.row + region.height), slice(region.column, region.column + region.width))
         values = _fill_values(samples, place, pixels, extremes, fill)
         painted = [sample_of(value, samples, pixels) for value in values]
         samples[place] = painted if samples.ndim > 2 else painted[0]  # noqa: PLR2004 - has samples

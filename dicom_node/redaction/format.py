@@ -12,6 +12,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    MPEGTransferSyntaxes,
     RLELossless,
 )
 
@@ -32,6 +33,7 @@ SAMPLES = {
     "RGB": 3,
     "YBR_FULL": 3,
     "YBR_FULL_422": 3,
+    "YBR_PARTIAL_420": 3,
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
@@ -152,6 +154,9 @@ def _contradiction_in_colour(pixels: PixelFormat) -> str | None:
     is_transformed = pixels.photometric_interpretation in _OF_JPEG_2000
     if is_transformed and pixels.transfer_syntax not in JPEG2000TransferSyntaxes:
         return "the Photometric Interpretation is one of JPEG 2000, the transfer syntax is not"
+    is_video = pixels.transfer_syntax in MPEGTransferSyntaxes
+    if (pixels.photometric_interpretation == "YBR_PARTIAL_420") != is_video:
+        return "YBR_PARTIAL_420 and video belong together"
     if pixels.samples > 1 and (pixels.bits_allocated == 1 or pixels.signed):
         return "colour of one bit a sample, or with a sign, cannot be redacted"
     if pixels.is_subsampled and (pixels.columns % 2 or pixels.planar_configuration):

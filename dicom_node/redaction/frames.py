@@ -8,30 +8,25 @@ written as samples, so that what is not painted stays as it was.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from pydicom.encaps import (
-    encapsulate,
-    encapsulate_extended,
-    generate_fragments,
-    generate_frames,
-    parse_basic_offsets,
-)
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import ExplicitVRBigEndian, MPEGTransferSyntaxes
 
 from dicom_node.errors import Hold
-from dicom_node.redaction import codecs
+from dicom_node.redaction.bulk import Parts
+from dicom_node.redaction.encapsulated import EncapsulatedFrames
 from dicom_node.redaction.format import PixelFormat, pixel_format
+from dicom_node.redaction.video import VideoFrames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from pydicom import Dataset
 
-_EXTENDED_OFFSETS_FROM = (1 << 32) - (1 << 20)
-"""Basic Offset Table entries are 32 bits wide (PS3.5 A.4): beyond that the Extended Offset Table is needed."""
-
-_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+    from dicom_node.model import Region
 
 
 class Frames(Protocol):
@@ -39,14 +34,21 @@ class Frames(Protocol):
 
     pixels: PixelFormat
 
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What :meth:`store` does beside the frames' samples, in words; complete once it was called."""
+
     def read(self, index: int) -> NDArray[Any]:
         """Return the samples of one frame, as a copy of shape :attr:`PixelFormat.shape`."""
 
-    def write(self, index: int, samples: NDArray[Any]) -> None:
-        """Replace the samples of one frame."""
+    def grown(self, region: Region) -> Region:
+        """Return what changes when a region is painted: more, where pixels are stored together."""
+
+    def write(self, index: int, samples: NDArray[Any], painted: Sequence[Region]) -> None:
+        """Replace the samples of one frame, in which these (grown) regions were painted."""
 
     def store(self, dataset: Dataset) -> None:
-        """Put the frames back into the data set; only called after a write."""
+        """Put the frames back into the data set; only called when there was a write, or there are actions."""
 
 
 def open_frames(dataset: Dataset) -> Frames:
@@ -64,8 +66,10 @@ def open_frames(dataset: Dataset) -> Frames:
         msg = f"{kind}: only a route with the policy `pass` forwards it"
         raise Hold(msg)
     pixels = pixel_format(dataset)
+    if pixels.transfer_syntax in MPEGTransferSyntaxes:
+        return VideoFrames(dataset, pixels)
     if not pixels.is_native:
-        return _EncapsulatedFrames(dataset, pixels)
+        return EncapsulatedFrames(dataset, pixels)
     return _BitFrames(dataset, pixels) if pixels.bits_allocated == 1 else _NativeFrames(dataset, pixels)
 
 
@@ -116,10 +120,15 @@ def _shift(pixels: PixelFormat) -> int:
 class _NativeFrames:
     """Uncompressed samples of 8, 16 or 32 bits, colour by pixel or by plane."""
 
+    actions = ()
+
     def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
         self.pixels = pixels
         self._swapped = _is_swapped(dataset, pixels)
-        self._bytes = _swap(dataset.PixelData) if self._swapped else bytearray(dataset.PixelData)
+        value = dataset["PixelData"].value
+        self._is_mapped = isinstance(value, Parts) and not self._swapped
+        content = value.memory if isinstance(value, Parts) else value
+        self._bytes = content if self._is_mapped else _swap(content) if self._swapped else bytearray(content)
         order = ">" if pixels.transfer_syntax == ExplicitVRBigEndian else "<"
         dtype = np.dtype(f"{order}u{pixels.bits_allocated // 8}")
         layout = (pixels.frames, *self._frame_layout())
@@ -141,7 +150,13 @@ class _NativeFrames:
             return _from_422(stored)
         return stored if stored.shape == self.pixels.shape else np.moveaxis(stored, 0, -1)
 
-    def write(self, index: int, samples: NDArray[Any]) -> None:
+    def grown(self, region: Region) -> Region:
+        if not self.pixels.is_subsampled:
+            return region
+        left, right = region.column - region.column % 2, region.column + region.width
+        return replace(region, column=left, width=right + right % 2 - left)
+
+    def write(self, index: int, samples: NDArray[Any], painted: Sequence[Region]) -> None:  # noqa: ARG002 - Frames'
         if self.pixels.is_subsampled:
             self._samples[index] = _to_422(samples)
         elif self._samples[index].shape != samples.shape:
@@ -150,16 +165,21 @@ class _NativeFrames:
             self._samples[index] = samples
 
     def store(self, dataset: Dataset) -> None:
-        dataset.PixelData = bytes(_swap(self._bytes) if self._swapped else self._bytes)
+        if not self._is_mapped:  # otherwise the samples stand in the value itself
+            dataset.PixelData = bytes(_swap(self._bytes) if self._swapped else self._bytes)
 
 
 class _BitFrames:
     """Uncompressed samples of one bit, packed across frame borders, first pixel in the lowest bit (PS3.5 8.1.1)."""
 
+    actions = ()
+
     def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
         self.pixels = pixels
         self._swapped = _is_swapped(dataset, pixels)
-        self._bytes = _swap(dataset.PixelData) if self._swapped else bytearray(dataset.PixelData)
+        value = dataset["PixelData"].value
+        content = value.memory if isinstance(value, Parts) else value
+        self._bytes = _swap(content) if self._swapped else bytearray(content)
         count = pixels.frames * pixels.rows * pixels.columns
         _check_length(self._bytes, -(-count // 8))
         self._bits = np.unpackbits(np.frombuffer(self._bytes, np.uint8), bitorder="little")
@@ -168,7 +188,10 @@ class _BitFrames:
     def read(self, index: int) -> NDArray[Any]:
         return np.array(self._samples[index])
 
-    def write(self, index: int, samples: NDArray[Any]) -> None:
+    def grown(self, region: Region) -> Region:
+        return region
+
+    def write(self, index: int, samples: NDArray[Any], painted: Sequence[Region]) -> None:  # noqa: ARG002 - Frames'
         self._samples[index] = samples
 
     def store(self, dataset: Dataset) -> None:
@@ -176,74 +199,7 @@ class _BitFrames:
         dataset.PixelData = bytes(_swap(packed)) if self._swapped else packed
 
 
-class _EncapsulatedFrames:
-    """One codestream a frame; those that are not written keep theirs byte for byte."""
-
-    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
-        self.pixels = pixels
-        self._codestreams = _codestreams(dataset, pixels.frames)
-        _check_complete(dataset.PixelData, self._codestreams)
-        self._has_offsets = bool(parse_basic_offsets(dataset.PixelData))
-        self._has_extended_offsets = "ExtendedOffsetTable" in dataset
-
-    def read(self, index: int) -> NDArray[Any]:
-        samples = codecs.decode(self._codestreams[index], self.pixels).copy()
-        if samples.dtype.kind == "i" and (samples.min() < self.pixels.lowest or samples.max() > self.pixels.highest):
-            msg = "the codestream holds values outside Bits Stored"
-            raise Hold(msg)
-        return samples
-
-    def write(self, index: int, samples: NDArray[Any]) -> None:
-        self._codestreams[index] = codecs.encode(samples, self._codestreams[index], self.pixels)
-
-    def store(self, dataset: Dataset) -> None:
-        length = sum(len(codestream) + 9 for codestream in self._codestreams)
-        if self._has_extended_offsets or length > _EXTENDED_OFFSETS_FROM:
-            dataset.PixelData, offsets, lengths = encapsulate_extended(self._codestreams)
-            dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
-        else:
-            dataset.PixelData = encapsulate(self._codestreams, has_bot=self._has_offsets or len(self._codestreams) > 1)
-        if "EncapsulatedPixelDataValueTotalLength" in dataset:
-            del dataset.EncapsulatedPixelDataValueTotalLength
-        dataset["PixelData"].VR = "OB"
-        dataset["PixelData"].is_undefined_length = True
-
-
-def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
-    extended = (
-        (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths) if "ExtendedOffsetTable" in dataset else None
-    )
-    try:
-        codestreams = list(generate_frames(dataset.PixelData, number_of_frames=frames, extended_offsets=extended))
-    except Exception as error:
-        msg = f"the encapsulated pixel data cannot be divided into frames ({type(error).__name__})"
-        raise Hold(msg) from error
-    if len(codestreams) != frames:
-        msg = f"Number of Frames says {frames}, the pixel data holds {len(codestreams)}"
-        raise Hold(msg)
-    return codestreams
-
-
-def _check_complete(pixel_data: bytes, codestreams: list[bytes]) -> None:
-    """Hold what an offset table leaves out: a fragment of no frame is not seen here, and may be elsewhere."""
-    items = list(generate_fragments(pixel_data))  # the first is the Basic Offset Table
-    length = sum(8 + len(item) for item in items)
-    whole, position = b"".join(items[1:]), 0
-    for codestream in codestreams:
-        if not codestream or not whole.startswith(codestream, position):
-            position = -1
-            break
-        position += len(codestream)
-        if len(codestream) % 2 and whole.startswith(
-            b"\0", position
-        ):  # lengths in an Extended Offset Table leave it out
-            position += 1
-    if position != len(whole) or pixel_data[length:] not in {b"", _SEQUENCE_DELIMITER}:
-        msg = "the encapsulated pixel data holds more, or other, than its frames"
-        raise Hold(msg)
-
-
-def _check_length(content: bytearray, expected: int) -> None:
+def _check_length(content: bytearray | memoryview, expected: int) -> None:
     """Hold what is too short, and what has anything but padding behind its last frame."""
     if len(content) < expected:
         msg = f"the pixel data holds {len(content)} bytes, {expected} are needed"
@@ -262,7 +218,7 @@ def _is_swapped(dataset: Dataset, pixels: PixelFormat) -> bool:
     )
 
 
-def _swap(content: bytes | bytearray) -> bytearray:
+def _swap(content: bytes | bytearray | memoryview) -> bytearray:
     if len(content) % 2:
         msg = "the pixel data is said to be 16-bit words, and is odd"
         raise Hold(msg)

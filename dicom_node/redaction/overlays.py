@@ -41,11 +41,17 @@ def redact_overlays(dataset: Dataset, decision: Decision, detector: TextDetector
     Hold
         When a plane contradicts its own size.
     """
-    return tuple(region for group in _groups(dataset) for region in _redact_plane(dataset, group, decision, detector))
+    return tuple(
+        region
+        for group in range(_FIRST, _LAST + 1, _STEP)
+        if is_plane(dataset, group)
+        for region in _redact_plane(dataset, group, decision, detector)
+    )
 
 
-def _groups(dataset: Dataset) -> list[int]:
-    return [group for group in range(_FIRST, _LAST + 1, _STEP) if (group, _DATA) in dataset]
+def is_plane(dataset: Dataset, group: int) -> bool:
+    """Whether a group is an overlay plane with bits of its own, not in the unused bits of pixels (retired)."""
+    return group in range(_FIRST, _LAST + 1, _STEP) and (group, _DATA) in dataset
 
 
 def _redact_plane(dataset: Dataset, group: int, decision: Decision, detector: TextDetector) -> Iterator[Region]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, BinaryIO
 
 from pydicom import Dataset, FileDataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
@@ -12,12 +14,18 @@ from pydicom.uid import UID
 from dicom_node import __version__
 from dicom_node.errors import Hold
 from dicom_node.model import SOPInstance
+from dicom_node.redaction.bulk import mapped
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.244861570343120613209846172391750172453")
 """Made once from a UUID for this implementation (PS3.5 B.2, PS3.7 D.3.3.2)."""
+
+_PIXEL_DATA = 0x7FE00010
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LARGE = 16 << 20
+"""Bytes from which a value is not read with the rest of the data set."""
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -31,7 +39,8 @@ def read(path: Path, *, with_pixels: bool = True) -> FileDataset:
         When it is no DICOM file, cannot be parsed, or does not say what it is.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=not with_pixels)
+        dataset = dcmread(path, stop_before_pixels=not with_pixels, defer_size=_LARGE)
+        _map_pixel_data(dataset, path)
     except InvalidDicomError:
         msg = "not a DICOM file (PS3.10)"
         raise Hold(msg) from None
@@ -46,6 +55,16 @@ def read(path: Path, *, with_pixels: bool = True) -> FileDataset:
         msg = f"missing: {', '.join(missing)}"
         raise Hold(msg)
     return dataset
+
+
+def _map_pixel_data(dataset: FileDataset, path: Path) -> None:
+    """Let large native pixel data be read from the file where it stands."""
+    # values() gives elements as they were read: any other access would read a deferred value into memory.
+    for element in list(dataset.values()):
+        if not isinstance(element, RawDataElement) or element.tag != _PIXEL_DATA:
+            continue
+        if element.value is None and element.length != _UNDEFINED_LENGTH:
+            dataset.add_new(_PIXEL_DATA, element.VR or "OW", mapped(path, element.value_tell, element.length))
 
 
 def write(dataset: Dataset, file: BinaryIO) -> None:
@@ -65,6 +84,8 @@ def write(dataset: Dataset, file: BinaryIO) -> None:
     dataset.file_meta = meta
     dataset.preamble = b"\0" * 128
     try:
+        if not meta.TransferSyntaxUID.is_implicit_VR and any(element.VR is None for element in dataset.values()):
+            deque(dataset.iterall(), maxlen=0)  # it was not encoded as it said: its elements get their VR
         dataset.save_as(file, enforce_file_format=True)
     except OSError:
         raise

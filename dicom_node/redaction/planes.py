@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydicom.datadict import dictionary_VR, private_dictionary_VR
 
 from dicom_node.errors import Hold
+from dicom_node.redaction.overlays import is_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +43,11 @@ _CSA_HEADER = b"SV10"
 """How Siemens' private headers begin: large and binary, but tables of parameters that research depends on."""
 
 
-def remove_planes(dataset: Dataset) -> tuple[str, ...]:
+def remove_planes(dataset: Dataset, *, overlays: bool = True) -> tuple[str, ...]:
     """Remove what text detection does not see.
 
-    Overlays 6000-601E (PS3.3 C.9.2), curves 5000-501E (retired), Icon Image Sequence (PS3.3 C.7.6.1.1.6) and pixel data
-    in private elements go.
+    Overlays 6000-601E (PS3.3 C.9.2; unless :mod:`.overlays` has cleaned them), curves 5000-501E (retired), Icon Image
+    Sequence (PS3.3 C.7.6.1.1.6) and pixel data in private elements go.
 
     Returns
     -------
@@ -59,7 +60,8 @@ def remove_planes(dataset: Dataset) -> tuple[str, ...]:
         When pixel data stands nested in a standard sequence other than an icon or in a retired form, or when a
         document stands beside it.
     """
-    removed = [action for action in map(_removal, list(elements(dataset))) if action]
+    planned = (_removal(*place, overlays=overlays) for place in list(elements(dataset)))
+    removed = [removal for removal in planned if removal]
     actions = tuple(sorted({_carry_out(*removal) for removal in removed}))
     for place, tag in elements(dataset):
         problem = _unseen(place, tag, nested=place is not dataset)
@@ -107,9 +109,8 @@ def _unseen(dataset: Dataset, tag: BaseTag, *, nested: bool) -> str | None:
     return "pixel data nested in a sequence of unknown VR" if _is_packed_sequence(dataset, tag) else None
 
 
-def _removal(place: tuple[Dataset, BaseTag]) -> tuple[Dataset, BaseTag, str] | None:
-    dataset, tag = place
-    if tag.group in _OVERLAY_GROUPS:
+def _removal(dataset: Dataset, tag: BaseTag, *, overlays: bool) -> tuple[Dataset, BaseTag, str] | None:
+    if tag.group in _OVERLAY_GROUPS and (overlays or not is_plane(dataset, tag.group)):
         return dataset, tag, "overlay removed"
     if tag.group in _CURVE_GROUPS:
         return dataset, tag, "curve removed"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.node import owner_name
+from dicom_node.policies import policies
 from dicom_node.redaction.detect import make_detector
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import redact_instance
@@ -27,7 +28,13 @@ def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> N
     """Redact until told to stop; the instance in hand is finished."""
     detector = make_detector(configuration.redact.detector, configuration.redact.tesseract_language)
     log.info("redactor", engine=detector.name, pid=os.getpid())
-    stage = partial(redact_instance, spool=queue.spool, configuration=configuration, detector=detector)
+    stage = partial(
+        redact_instance,
+        spool=queue.spool,
+        configuration=configuration,
+        policies=policies(configuration),
+        detector=detector,
+    )
     times = pace(configuration, limit=configuration.redact.limit_seconds)
     leases = Leases(queue, times)
     owner = owner_name("redact", os.getpid())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from pydicom import dcmread
 
 from dicom_node.queue import Ledger
 from tests.support.images import copies_of, pydicom_file, uid_of
 from tests.support.modality import Modality
-from tests.support.peers import storescu
 from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
     from tests.support.node import Node
     from tests.support.peers import StoreSCP
 
+# pynetdicom, which is the sender here, leaves sockets open whose connection was refused or lost.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 COUNT = 50
 
 
-def test_fifty_instances_arrive_though_every_role_and_then_the_whole_node_is_killed_while_they_flow(
+def test_fifty_instances_arrive_though_the_processes_of_each_role_are_killed_while_they_flow(
     make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
 ) -> None:
     node = make_node({"pacs": pacs.destination})
@@ -30,17 +34,30 @@ def test_fifty_instances_arrive_though_every_role_and_then_the_whole_node_is_kil
     images = copies_of(pydicom_file("MR_small.dcm"), tmp_path / "images", COUNT)
     modality = Modality(node.port, images)
     modality.start()
-    for number, role in enumerate(("receive", "redact", "send"), 1):
-        wait_until("some are in", lambda: len(modality.confirmed) >= 10 * number, lambda: modality.confirmed)  # noqa: B023
+    for role, confirmed in (("receive", 10), ("redact", 20), ("send", 30)):
+        modality.wait_for(confirmed)
         dead = node.roles(role)
         assert dead
         node.kill_role(role)
-        wait_until(f"{role} is there again", lambda: node.roles(role) - dead)  # noqa: B023 - waited for in this turn
-    wait_until("some are in", lambda: len(modality.confirmed) >= 40, lambda: modality.confirmed)
+        wait_until(f"there is a new {role}", partial(_is_replaced, node, role, dead))
+    modality.wait()
+    node.wait_for(SENT=COUNT)
+    assert set(pacs.files()) == set(map(uid_of, images))
+
+
+def test_fifty_instances_arrive_though_all_of_the_node_is_killed_while_they_flow(
+    make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
+) -> None:
+    node = make_node({"pacs": pacs.destination})
+    node.start()
+    images = copies_of(pydicom_file("MR_small.dcm"), tmp_path / "images", COUNT)
+    modality = Modality(node.port, images)
+    modality.start()
+    modality.wait_for(COUNT // 2)
     node.kill()
+    assert 0 < len(modality.confirmed) < COUNT
     node.start()
     modality.wait()
-    assert sorted(modality.confirmed) == sorted(map(uid_of, images))
     node.wait_for(SENT=COUNT)
     assert set(pacs.files()) == set(map(uid_of, images))
 
@@ -72,14 +89,8 @@ def test_when_success_is_heard_the_row_and_the_bytes_as_sent_are_there_and_survi
     assert set(pacs.files()) == set(map(uid_of, images))
 
 
-def test_what_is_sent_leaves_nothing_of_itself_in_the_spool(
-    make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
-) -> None:
-    node = make_node({"pacs": pacs.destination})
-    node.start()
-    storescu(node.port, *copies_of(pydicom_file("CT_small.dcm"), tmp_path / "images", 2))
-    node.wait_for(SENT=2)
-    wait_until("the spool is empty", lambda: not node.spooled(), node.spooled)
+def _is_replaced(node: Node, role: str, dead: set[int]) -> bool:
+    return bool(node.roles(role) - dead)
 
 
 def data_set_of(path: Path) -> bytes:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deid_data
-import numpy as np
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.pixels import iter_pixels
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import JPEGLosslessSV1, generate_uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
 ULTRASOUNDS = Path(str(deid_data.__file__)).parent / "data" / "ultrasounds"
@@ -66,3 +67,38 @@ def frames_of(path: Path) -> Iterator[NDArray[np.generic]]:
         subprocess.run(["dcmdjpeg", str(path), str(decoded)], check=True, timeout=60)
         dataset = dcmread(decoded)
     yield from iter_pixels(dataset, raw=True)
+
+
+def truncated_jpeg_2000(target: Path) -> Path:
+    """Write an image whose codestream ends in its middle, in fragments that are whole."""
+    source = pydicom_file("MR_small_jp2klossless.dcm")
+    codestream = next(generate_frames(dcmread(source).PixelData, number_of_frames=1))
+    return copy_of(source, target, PixelData=encapsulate([codestream[: len(codestream) // 4 * 2]]))
+
+
+def aborting_rle(target: Path, hook: Path) -> Path:
+    """Write an image, and into ``hook`` what makes the codec abort the process that decodes it.
+
+    A codec cannot be made to fail like that at will, so a ``sitecustomize.py`` stands in for its defect.
+    """
+    image = copy_of(pydicom_file("MR_small_RLE.dcm"), target)
+    hook.mkdir()
+    (hook / "marked").write_bytes(next(generate_frames(dcmread(image).PixelData, number_of_frames=1)))
+    (hook / "sitecustomize.py").write_text(_ABORT, encoding="utf-8")
+    return image
+
+
+_ABORT = """
+import os, pathlib
+import imagecodecs
+
+marked = (pathlib.Path(__file__).parent / "marked").read_bytes()
+decode = imagecodecs.dicomrle_decode
+
+def decode_or_abort(data, *arguments):
+    if bytes(data) == marked:
+        os.abort()
+    return decode(data, *arguments)
+
+imagecodecs.dicomrle_decode = decode_or_abort
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from pynetdicom import AE
 
 from tests.support.images import uid_of
 from tests.support.node import AE_TITLE
-from tests.support.processes import DEADLINE
+from tests.support.processes import DEADLINE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,25 +43,23 @@ class Modality(threading.Thread):
         self._port = port
         self._left = list(paths)
         self._on_success = on_success
-        self._ended = threading.Event()
         self.confirmed: list[str] = []
         self.resent = 0
 
     def run(self) -> None:
-        """Send until everything has had Success, or :meth:`end`."""
-        while self._left and not self._ended.is_set():
+        """Send until everything has had Success."""
+        while self._left:
             association = self._associate()
             while self._left and association.is_established and self._send(association, self._left[0]):
                 self._left.pop(0)
-                self._ended.wait(_PAUSE)
+                time.sleep(_PAUSE)
             if association.is_established:
                 association.release()
-            self._ended.wait(_PAUSE)
+            time.sleep(_PAUSE)
 
-    def end(self) -> None:
-        """Stop sending."""
-        self._ended.set()
-        self.join(DEADLINE)
+    def wait_for(self, count: int) -> None:
+        """Wait until so many instances have had Success."""
+        wait_until(f"{count} confirmed", lambda: len(self.confirmed) >= count, lambda: len(self.confirmed))
 
     def wait(self) -> None:
         """Wait until everything has had Success."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dicom_node.model import State
 from dicom_node.queue import Ledger
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
@@ -144,14 +143,26 @@ class Node:
         with closing(self._ledger()) as ledger:
             return ledger.entries(limit=1000)
 
+    def state(self, entry_id: str) -> str:
+        """Tell where one instance stands."""
+        with closing(self._ledger()) as ledger:
+            return ledger.entry(entry_id).state.value
+
     def wait_for(self, **counts: int) -> None:
         """Wait until its instances stand so: ``SENT=3, HELD=1``."""
         wait_until(f"the queue holds {counts}", lambda: self.counts() == counts, self._standing)
 
-    def wait_for_work_done(self, count: int) -> None:
-        """Wait until so many instances are sent or held."""
-        settled = (State.SENT, State.HELD)
-        wait_until(f"{count} settled", lambda: sum(self.counts().get(s, 0) for s in settled) == count, self._standing)
+    def wait_until_all_are(self, *states: str, count: int) -> None:
+        """Wait until so many instances are in these states."""
+        wait_until(
+            f"{count} are {', '.join(states)}",
+            lambda: sum(self.counts().get(state, 0) for state in states) == count,
+            self._standing,
+        )
+
+    def wait_until_logged(self, text: str) -> None:
+        """Wait until one of its processes has logged this."""
+        wait_until(f"{text} is logged", lambda: text in self.logged, self._standing)
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""
@@ -165,11 +176,11 @@ class Node:
         return Ledger(f"sqlite:///{self.data_dir / 'ledger.db'}")
 
 
-def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(folder: Path, *arguments: str, python_path: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``dicom-node`` with these arguments."""
     return subprocess.run(
         [sys.executable, "-m", "dicom_node", *arguments],
-        env=environment(folder),
+        env=environment(folder, python_path),
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -32,14 +32,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage_scu": CORE,
     "routes": CORE | {"config"},
     "destinations": CORE | {"config", "folder", "storage_scu"},
+    "policies": CORE | {"config", "redaction"},
     "stages": CORE | {"redaction", "routes", "destinations", "queue", "config"},
     "worker": CORE | {"queue", "stages", "destinations"},
-    "clean": CORE | {"redaction"},
+    "clean": CORE | {"redaction", "log"},
     "roles": CORE
-    | {"config", "queue", "redaction", "storage_scp", "destinations", "stages", "worker", "log", "node"},
+    | {"config", "queue", "redaction", "storage_scp", "destinations", "policies", "stages", "worker", "log", "node"},
     "web": {"queue", "redaction", "model"},
     "node": CORE | {"config", "queue", "worker"},
-    "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "demo", "log"},
+    "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "policies", "demo", "log"},
     "__main__": {"cli"},
 }
 """Room: the other rooms of this package that it may import. ``demo`` plays a whole hospital and may import anything."""

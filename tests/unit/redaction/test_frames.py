@@ -77,7 +77,7 @@ def test_bytes_in_big_endian_words_are_put_right_and_back() -> None:
     dataset["PixelData"].VR = "OW"
     frames = open_frames(dataset)
     assert np.array_equal(frames.read(0), THREE[0, :5, :5])
-    frames.write(0, frames.read(0) ^ 0xFF)
+    frames.write(0, frames.read(0) ^ 0xFF, ())
     frames.store(dataset)
     assert np.array_equal(open_frames(dataset).read(0), THREE[0, :5, :5] ^ 0xFF)
 
@@ -152,7 +152,7 @@ def test_several_fragments_a_frame_are_one_frame() -> None:
 def test_frames_that_are_not_written_keep_their_codestream(syntax: str) -> None:
     dataset, codestreams = compressed(syntax=syntax)
     frames = open_frames(dataset)
-    frames.write(1, np.zeros_like(frames.read(1)))
+    frames.write(1, np.zeros_like(frames.read(1)), ())
     frames.store(dataset)
     after = list(generate_frames(reread(dataset).PixelData, number_of_frames=3))
     assert (after[0], after[2]) == (codestreams[0], codestreams[2])
@@ -165,7 +165,7 @@ def test_offset_tables_are_rebuilt_and_the_total_length_is_not_left_wrong() -> N
     dataset.PixelData, dataset.EncapsulatedPixelDataValueTotalLength = content, len(content)
     dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
     frames = open_frames(dataset)
-    frames.write(0, np.zeros_like(frames.read(0)))
+    frames.write(0, np.zeros_like(frames.read(0)), ())
     frames.store(dataset)
     again = reread(dataset)
     assert "EncapsulatedPixelDataValueTotalLength" not in again
@@ -181,7 +181,7 @@ def test_one_bit_frames_across_byte_borders_are_read_and_written() -> None:
     dataset = image(bits, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=packed)
     frames = open_frames(dataset)
     assert np.array_equal(np.stack([frames.read(i) for i in range(3)]), bits)
-    frames.write(1, 1 - frames.read(1))
+    frames.write(1, 1 - frames.read(1), ())
     frames.store(dataset)
     frames = open_frames(dataset)
     assert np.array_equal(frames.read(1), 1 - bits[1])

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import FileDataset, dcmread
+from pydicom.data import get_testdata_file
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -34,6 +35,7 @@ from dicom_node.errors import Hold
 from dicom_node.model import Outcome
 from dicom_node.redaction import Policy, part10, redact
 from dicom_node.redaction.detect import Box, Reading
+from dicom_node.redaction.frames import open_frames
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 if TYPE_CHECKING:
@@ -149,14 +151,31 @@ def test_text_in_unused_bits_of_a_plain_picture_goes() -> None:
     assert set(np.frombuffer(reread(dataset).PixelData, "u2")) == {7}
 
 
-def test_baseline_jpeg_leaves_unchanged_or_not_at_all() -> None:
-    frame = np.random.default_rng(1).integers(0, 255, (1, 16, 16)).astype("u1")
+def test_baseline_jpeg_is_painted_in_its_own_blocks() -> None:
+    frame = np.random.default_rng(1).integers(0, 255, (1, 32, 32)).astype("u1")
     dataset = image(frame, syntax=JPEGBaseline8Bit)
-    before = dataset.PixelData
+    before, decoded = dataset.PixelData, dataset.pixel_array.copy()
     assert redact(dataset, Policy("all-text"), FindsBoxes()).outcome is Outcome.UNCHANGED
     assert dataset.PixelData == before
-    with pytest.raises(Hold, match="there is text to remove"):
-        redact(dataset, Policy("all-text"), FindsBoxes(Box(1, 1, 4, 4)))
+    (region,) = redact(dataset, Policy("all-text"), FindsBoxes(Box(9, 3, 2, 4))).regions
+    assert (region.row, region.column, region.height, region.width) == (8, 0, 8, 8)
+    after = reread(dataset).pixel_array
+    decoded[8:16, :8] = 0
+    assert np.array_equal(after, decoded)
+    assert dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+
+
+def test_12_bit_jpeg_moves_to_jpeg_lossless_with_all_that_was_decoded() -> None:
+    dataset = dcmread(str(get_testdata_file("JPGExtended.dcm")))
+    decoded = open_frames(dataset).read(0)
+    redaction = redact(dataset, Policy("all-text"), FindsBoxes(Box(9, 3, 2, 4)))
+    assert redaction.actions == ("transfer syntax changed to JPEG Lossless",)
+    again = reread(dataset)
+    assert again.file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    assert again.LossyImageCompression == "01"
+    after = open_frames(again).read(0)
+    decoded[9:11, 3:7] = after[9, 3]
+    assert np.array_equal(after, decoded)
 
 
 ROOTS = tuple(
@@ -169,7 +188,6 @@ LARGEST = 2_000_000
 BOX = Box(0, 0, 2, 3)
 
 NO_PIXELS = "no pixel data"
-JPEG_TEXT = "there is text to remove"
 HELD = {
     "badVR.dcm": "NumberOfFrames",
     "nested_priv_SQ.dcm": "Rows is missing",
@@ -199,12 +217,9 @@ def has_syntax(path: Path) -> bool:
 @pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
 def test_every_real_file_is_painted_or_held_for_a_known_reason(path: Path) -> None:
     dataset = dcmread(path)
-    syntax = dataset.file_meta.TransferSyntaxUID
     expected = HELD.get(path.name)
     if "PixelData" not in dataset:
         expected = NO_PIXELS
-    elif syntax.name.startswith(("JPEG Baseline", "JPEG Extended")):
-        expected = JPEG_TEXT
     if expected:
         with pytest.raises(Hold, match=expected):
             redact(dataset, Policy("keep-safe-text"), FindsBoxes(BOX))
@@ -216,7 +231,7 @@ def test_every_real_file_is_painted_or_held_for_a_known_reason(path: Path) -> No
         part10.write(dataset, file)
         file.seek(0)
         dataset = dcmread(file)
-    decoder = get_decoder(syntax)
+    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     first, _ = decoder.as_array(dataset, raw=True, index=0)
     inside = first[: BOX.height, : BOX.width]
     assert len(np.unique(inside.reshape(BOX.height * BOX.width, -1), axis=0)) == 1

@@ -1,0 +1,67 @@
+"""Orthanc as a destination: a PACS that looks into what it is sent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from http.client import HTTPConnection
+from shutil import which
+from typing import TYPE_CHECKING, Any
+
+from tests.support.processes import environment, free_port, is_listening, wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Orthanc:
+    """Debian's Orthanc, with a store of its own; it keeps every SOP Class in every transfer syntax."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.port, self._http_port = free_port(), free_port()
+        configuration = {
+            "StorageDirectory": str(folder / "store"),
+            "IndexDirectory": str(folder / "store"),
+            "DicomAet": "ORTHANC",
+            "DicomPort": self.port,
+            "HttpPort": self._http_port,
+            "RemoteAccessAllowed": False,
+            "UnknownSopClassAccepted": True,
+            "Plugins": [],
+        }
+        (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
+        # On Debian it stands where not every user's PATH has it.
+        program = which("Orthanc") or "/usr/sbin/Orthanc"
+        with (folder / "output").open("wb") as output:
+            self._process = subprocess.Popen(
+                [program, str(folder / "orthanc.json")], env=environment(folder), stdout=output, stderr=output
+            )
+
+    @property
+    def destination(self) -> dict[str, Any]:
+        """How a node's configuration names it."""
+        return {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": self.port}
+
+    def wait_until_it_listens(self) -> None:
+        """Wait for both of its servers."""
+        wait_until("Orthanc listens", lambda: is_listening(self.port) and is_listening(self._http_port))
+
+    def get(self, path: str) -> bytes:
+        """Ask its REST API; what it cannot answer is an error."""
+        connection = HTTPConnection("127.0.0.1", self._http_port, timeout=30)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            msg = f"{path}: HTTP {answer.status}"
+            raise OSError(msg)
+        return content
+
+    def end(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
