@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dicom_node import __version__, log
-from dicom_node.config import Configuration, PolicyName, load
 from dicom_node.errors import ConfigurationError, DicomNodeError
+from dicom_node.model import PolicyName, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
     from dicom_node.model import Delivery
     from dicom_node.queue import EntrySummary, Queue
 
-STATES = ("RECEIVED", "REDACTED", "SENT", "HELD", "DROPPED")
 OK, ERROR, HELD = 0, 1, 2
 
 
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_queue(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     listed = commands.add_parser("list", help="the latest instances")
-    listed.add_argument("--state", choices=STATES, action="append")
+    listed.add_argument("--state", choices=[state.value for state in State], action="append")
     listed.add_argument("--limit", type=int, default=100)
     listed.set_defaults(command=_queue_list)
     for name, command, text in (
@@ -119,6 +119,8 @@ def _takes_configuration(parser: argparse.ArgumentParser) -> None:
 
 
 def _configuration(arguments: argparse.Namespace) -> Configuration:
+    from dicom_node.config import load
+
     port = getattr(arguments, "port", None)
     return load(arguments.config, data_dir=arguments.data_dir, port=port)
 
@@ -138,13 +140,16 @@ def _fill(text: str) -> str | int:
 def _serve(arguments: argparse.Namespace) -> int:
     from dicom_node.node import ROLES, serve
 
-    configuration = _configuration(arguments)
-    log.configure(configuration.log_level)
+    def configured() -> Configuration:
+        configuration = _configuration(arguments)
+        log.configure(configuration.log_level)
+        return configuration
+
     named = {role.strip() for role in (arguments.role or ",".join(ROLES)).split(",")}
     if not named <= set(ROLES):
         msg = f"--role: {', '.join(sorted(named - set(ROLES)))}: allowed are {', '.join(ROLES)}"
         raise ConfigurationError(msg)
-    return serve(configuration, [role for role in ROLES if role in named], lambda text: print(text, flush=True))
+    return serve(configured, [role for role in ROLES if role in named], lambda text: print(text, flush=True))
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -236,8 +241,6 @@ def _open(arguments: argparse.Namespace) -> tuple[Configuration, Queue]:
 
 
 def _queue_list(arguments: argparse.Namespace) -> int:
-    from dicom_node.model import State
-
     _, queue = _open(arguments)
     states = {State(state) for state in arguments.state} if arguments.state else None
     for summary in queue.ledger.entries(states, arguments.limit):

@@ -28,11 +28,9 @@ from pydantic import (
 )
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.model import PolicyName
 
 AE_TITLE_LENGTH = 16
-
-PolicyName = Literal["all-text", "keep-safe-text", "phi-only", "pass"]
-"""``pass`` forwards the instance as it is: an explicit word on a route, never a default and never a fallback."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -185,6 +183,13 @@ class Configuration(_Frozen):
     def redactors(self) -> int:
         """Redactor processes: one per core unless it is configured."""
         return self.redact.processes or os.cpu_count() or 1
+
+    def address(self, name: str) -> str:
+        """Say where a destination is, for people."""
+        destination = self.destinations[name]
+        if isinstance(destination, FolderDestination):
+            return f"folder {self.data_dir / destination.folder}"
+        return f"AE title {destination.ae_title} on {destination.host}, port {destination.port}"
 
     @property
     def ledger_url(self) -> str:

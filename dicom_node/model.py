@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DELIVERED_STATUSES = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 """Success and the warnings with which the peer has stored the instance (PS3.4 B.2.3)."""
+
+
+PolicyName = Literal["all-text", "keep-safe-text", "phi-only", "pass"]
+"""``pass`` forwards the instance as it is: an explicit word on a route, never a default and never a fallback."""
 
 
 class State(StrEnum):

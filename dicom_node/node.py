@@ -13,13 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 import structlog
 
 from dicom_node import __version__
-from dicom_node.config import FolderDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,8 +54,8 @@ class RoleProcess:
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def start(cls, role: Role, configuration: Configuration) -> RoleProcess:
-        """Start a role; it gets the configuration on standard input, and drains when that closes."""
+    def start(cls, role: Role) -> RoleProcess:
+        """Start a role; it waits for its configuration on standard input, and drains when that closes."""
         # A session of its own: a terminal's Ctrl-C reaches the supervisor alone, which then drains its processes.
         process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
             [sys.executable, "-m", f"dicom_node.roles.{role}"],
@@ -64,45 +64,72 @@ class RoleProcess:
             text=True,
             start_new_session=True,
         )
-        child = cls(role, process)
-        if process.stdin is not None:
-            process.stdin.write(configuration.model_dump_json() + "\n")
-            process.stdin.flush()
-        return child
+        return cls(role, process)
+
+    def configure(self, configuration: Configuration) -> None:
+        """Give it the configuration, and let it work."""
+        with suppress(BrokenPipeError):  # it has died already: whoever looks after it will see
+            if self.process.stdin is not None:
+                self.process.stdin.write(configuration.model_dump_json() + "\n")
+                self.process.stdin.flush()
 
     def is_ready(self) -> bool:
         """Wait until it works; False when it ended instead."""
         return self.process.stdout is not None and self.process.stdout.readline().strip() == READY
 
 
-def serve(configuration: Configuration, roles: Sequence[Role] = ROLES, announce: Callable[[str], None] = print) -> int:
+def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Callable[[str], None]) -> int:
     """Run the node until SIGTERM or SIGINT, then drain.
+
+    Parameters
+    ----------
+    load : callable
+        Gives the configuration. The first role is started before: reading takes as long as a third of its imports.
+    roles : sequence of Role
+        The receiver first, if it is among them.
+    announce : callable
+        Takes what a person wants to know once the node is ready.
 
     Returns
     -------
     int
         Exit code: 0 after a drain, 1 when it could not start.
+
+    Raises
+    ------
+    ConfigurationError
+        When the configuration cannot be used.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    children: list[RoleProcess] = []
+    children = [RoleProcess.start(roles[0])]
+    drain_seconds = 0.0
     try:
-        for role in roles:
-            many = configuration.redactors if role == "redact" else 1
-            children += [RoleProcess.start(role, configuration) for _ in range(many)]
-            # The receiver first and alone: what it accepts before the others work is safe in the queue.
-            if role == "receive" and not children[0].is_ready():
-                return 1
+        configuration = load()
+        drain_seconds = configuration.queue.drain_seconds
+        children[0].configure(configuration)
+        # The receiver alone at first: what it accepts before the others work is safe in the queue.
+        if roles[0] == "receive" and not children[0].is_ready():
+            return 1
+        children += [RoleProcess.start(role) for role in _others(roles, configuration)]
+        for child in children[1:]:
+            child.configure(configuration)
         announce(banner(configuration, roles))
         queue = _opened(configuration)
         threading.Thread(target=_reconcile_now_and_then, args=(queue, configuration, stop), daemon=True).start()
         while not stop.wait(0.2):
             children = [_alive(child, queue, configuration) for child in children]
     finally:
-        _end(children, configuration.queue.drain_seconds)
+        _end(children, drain_seconds)
     log.info("stopped", pid=os.getpid())
     return 0
+
+
+def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
+    """List the role of each process beside the first: a redactor for each core, one of every other role."""
+    wanted: list[Role] = [role for role in roles for _ in range(configuration.redactors if role == "redact" else 1)]
+    return wanted[1:]
 
 
 def _opened(configuration: Configuration) -> Queue:
@@ -118,18 +145,11 @@ def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
     if "receive" in roles:
         lines.append(f"  listens as AE title {receive.ae_title} on {receive.host}, port {receive.port}")
     used = dict.fromkeys(name for route in configuration.routes for name in route.destinations)
-    lines += [f"  clean images for {name!r} go to {_address(configuration, name)}" for name in used]
+    lines += [f"  clean images for {name!r} go to {configuration.address(name)}" for name in used]
     lines.append("  only pixel data is cleaned: header attributes are forwarded as they came")
     if "receive" in roles:
         lines.append(f"  send it an image:  storescu -aec {receive.ae_title} localhost {receive.port} image.dcm")
     return "\n".join(lines)
-
-
-def _address(configuration: Configuration, name: str) -> str:
-    destination = configuration.destinations[name]
-    if isinstance(destination, FolderDestination):
-        return f"folder {configuration.data_dir / destination.folder}"
-    return f"AE title {destination.ae_title} on {destination.host}, port {destination.port}"
 
 
 def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> RoleProcess:
@@ -144,7 +164,9 @@ def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> Ro
         log.warning("leases not ended", exc_info=True)
     if time.monotonic() - child.started < RESTART_SECONDS:
         time.sleep(RESTART_SECONDS)
-    return RoleProcess.start(child.role, configuration)
+    another = RoleProcess.start(child.role)
+    another.configure(configuration)
+    return another
 
 
 def _reconcile_now_and_then(queue: Queue, configuration: Configuration, stop: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -29,6 +30,8 @@ _line = structlog.get_logger()
 
 def run(role: Role, main: RoleMain) -> None:
     """Run a role in this process; ends it with exit code 0 after a drain, 1 when the role could not work."""
+    gc.freeze()
+    gc.enable()
     configuration = Configuration.model_validate_json(sys.stdin.readline())
     log.configure(configuration.log_level, role=role)
     stop = threading.Event()
