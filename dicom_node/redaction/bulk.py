@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+LARGE = 16 << 20
+"""Bytes from which a value is not copied together."""
+
 
 class Parts(BufferedIOBase):
     """Parts one behind the other, as pydicom writes a buffered value: none of them is copied.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from pydicom.encaps import (
-    encapsulate,
-    encapsulate_extended,
-    generate_fragments,
-    generate_frames,
-    parse_basic_offsets,
-)
+from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offsets
 from pydicom.uid import JPEGLosslessSV1
 
 from dicom_node.errors import Hold
 from dicom_node.redaction import codecs
+from dicom_node.redaction.bulk import LARGE, Parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +28,9 @@ _EXTENDED_OFFSETS_FROM = (1 << 32) - (1 << 20)
 """Basic Offset Table entries are 32 bits wide (PS3.5 A.4): beyond that the Extended Offset Table is needed."""
 
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
+_ITEM = b"\xfe\xff\x00\xe0"
+
+_NOT_ITS_FRAMES = "the encapsulated pixel data holds more, or other, than its frames"
 
 
 class EncapsulatedFrames:
@@ -80,13 +80,16 @@ class EncapsulatedFrames:
         """See :class:`~dicom_node.redaction.frames.Frames`."""
         if self._target not in {None, self.pixels.transfer_syntax}:
             self._move_to_lossless(dataset)
-        length = sum(len(codestream) + 9 for codestream in self._codestreams)
-        if self._has_extended_offsets or length > _EXTENDED_OFFSETS_FROM:
-            encapsulated, offsets, lengths = encapsulate_extended(self._codestreams)
-            dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths = offsets, lengths
-        else:
-            encapsulated = encapsulate(self._codestreams, has_bot=self._has_offsets or len(self._codestreams) > 1)
-        dataset.PixelData = encapsulated
+        lengths = [len(codestream) + len(codestream) % 2 for codestream in self._codestreams]
+        offsets = list(accumulate((8 + length for length in lengths[:-1]), initial=0))
+        table = b""
+        if self._has_extended_offsets or offsets[-1] > _EXTENDED_OFFSETS_FROM:
+            dataset.ExtendedOffsetTable = struct.pack(f"<{len(offsets)}Q", *offsets)
+            dataset.ExtendedOffsetTableLengths = struct.pack(f"<{len(offsets)}Q", *map(len, self._codestreams))
+        elif self._has_offsets or len(offsets) > 1:
+            table = struct.pack(f"<{len(offsets)}I", *offsets)
+        items = [part for content in (table, *self._codestreams) for part in _item(content)]
+        dataset.PixelData = Parts(items) if offsets[-1] > LARGE else b"".join(items)
         if "EncapsulatedPixelDataValueTotalLength" in dataset:
             del dataset.EncapsulatedPixelDataValueTotalLength
         dataset["PixelData"].VR = "OB"
@@ -113,6 +116,12 @@ class EncapsulatedFrames:
         self.actions = (*self.actions, "transfer syntax changed to JPEG Lossless")
 
 
+def _item(content: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the header, content and padding of one item (PS3.5 A.4)."""
+    padding = b"\0" * (len(content) % 2)
+    return _ITEM + struct.pack("<I", len(content) + len(padding)), content, padding
+
+
 def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
     extended = (
         (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths) if "ExtendedOffsetTable" in dataset else None
@@ -130,18 +139,22 @@ def _codestreams(dataset: Dataset, frames: int) -> list[bytes]:
 
 def _check_complete(pixel_data: bytes, codestreams: list[bytes]) -> None:
     """Hold what an offset table leaves out: a fragment of no frame is not seen here, and may be elsewhere."""
-    items = list(generate_fragments(pixel_data))  # the first is the Basic Offset Table
-    length = sum(8 + len(item) for item in items)
-    whole, position = b"".join(items[1:]), 0
-    for codestream in codestreams:
-        if not codestream or not whole.startswith(codestream, position):
-            position = -1
-            break
-        position += len(codestream)
-        if len(codestream) % 2 and whole.startswith(
-            b"\0", position
-        ):  # lengths in an Extended Offset Table leave it out
-            position += 1
-    if position != len(whole) or pixel_data[length:] not in {b"", _SEQUENCE_DELIMITER}:
-        msg = "the encapsulated pixel data holds more, or other, than its frames"
-        raise Hold(msg)
+    fragments = generate_fragments(pixel_data)
+    length = 8 + len(next(fragments))  # the Basic Offset Table
+    waiting = iter(codestreams)
+    rest = memoryview(b"")
+    for fragment in fragments:
+        length += 8 + len(fragment)
+        rest = _behind(rest or memoryview(next(waiting, b"")), fragment)
+    if rest or next(waiting, None) is not None or pixel_data[length:] not in {b"", _SEQUENCE_DELIMITER}:
+        raise Hold(_NOT_ITS_FRAMES)
+
+
+def _behind(codestream: memoryview, fragment: bytes) -> memoryview:
+    """Return what is left of a codestream behind the fragment that it begins with."""
+    length = len(codestream)
+    if length == len(fragment) - 1 and not fragment[-1]:  # lengths in an Extended Offset Table leave the padding out
+        fragment = fragment[:-1]
+    if not length or codestream[: len(fragment)] != fragment:
+        raise Hold(_NOT_ITS_FRAMES)
+    return codestream[len(fragment) :]

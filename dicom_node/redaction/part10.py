@@ -14,7 +14,7 @@ from pydicom.uid import UID
 from dicom_node import __version__
 from dicom_node.errors import Hold
 from dicom_node.model import SOPInstance
-from dicom_node.redaction.bulk import mapped
+from dicom_node.redaction.bulk import LARGE, mapped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +24,6 @@ IMPLEMENTATION_CLASS_UID = UID("2.25.244861570343120613209846172391750172453")
 
 _PIXEL_DATA = 0x7FE00010
 _UNDEFINED_LENGTH = 0xFFFFFFFF
-_LARGE = 16 << 20
-"""Bytes from which a value is not read with the rest of the data set."""
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -39,7 +37,7 @@ def read(path: Path, *, with_pixels: bool = True) -> FileDataset:
         When it is no DICOM file, cannot be parsed, or does not say what it is.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=not with_pixels, defer_size=_LARGE)
+        dataset = dcmread(path, stop_before_pixels=not with_pixels, defer_size=LARGE)
         _map_pixel_data(dataset, path)
     except InvalidDicomError:
         msg = "not a DICOM file (PS3.10)"
