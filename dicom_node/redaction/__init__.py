@@ -10,14 +10,11 @@ Usable alone::
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from io import BytesIO
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import structlog
-from pydicom import dcmread
 
-from dicom_node.errors import Hold
 from dicom_node.model import Outcome, Redaction
 from dicom_node.redaction.attributes import describe
 from dicom_node.redaction.decide import Decision
@@ -26,10 +23,11 @@ from dicom_node.redaction.fill import extremes, paint
 from dicom_node.redaction.frames import clear_unused_bits, open_frames
 from dicom_node.redaction.look import Seen, find_regions
 from dicom_node.redaction.overlays import redact_overlays
-from dicom_node.redaction.part10 import write
 from dicom_node.redaction.planes import remove_planes
 from dicom_node.redaction.render import Renderer
 from dicom_node.redaction.rules import apply_rules, ultrasound_regions
+from dicom_node.redaction.second_look import text_left
+from dicom_node.redaction.second_look import look_again
 from dicom_node.redaction.without_pixels import clean_without_pixels
 
 if TYPE_CHECKING:
@@ -40,6 +38,9 @@ if TYPE_CHECKING:
     from dicom_node.redaction.rules import Rule
 
 __all__ = ["PaddleDetector", "Policy", "TesseractDetector", "TextDetector", "redact"]
+
+LOOKS = 3
+"""Looks at a result: after the last of them, what can still be read is not going to go."""
 
 log = structlog.get_logger()
 
@@ -63,7 +64,8 @@ class Policy:
     documents, annotations : {'hold', 'remove'}
         What becomes of instances that are an encapsulated document, or a presentation state with graphic annotations.
     second_look : bool
-        The result is decoded again from its bytes and looked at again; text that should have gone means Hold.
+        The result is decoded again from its bytes and looked at again; text that can still be read, and should have
+        gone, is painted; if it is there after that, the instance is held.
     """
 
     name: str = "keep-safe-text"
@@ -109,16 +111,18 @@ def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redactio
     seen = find_regions(frames, Renderer(dataset, frames.pixels), decision, detector)
     regions = tuple(dict.fromkeys(frames.grown(region) for region in (*ruled, *seen.regions)))
     started = time.monotonic()
-    if regions or seen.unused_bits or frames.actions:
+    changes = bool(regions or seen.unused_bits or frames.actions)
+    if changes:
         _clean(dataset, frames, regions, seen, policy.fill)
-    actions = (*actions, *frames.actions, *(["unused bits cleared"] if seen.unused_bits else []))
     seconds = {**seen.seconds, "encode": time.monotonic() - started}
+    if changes and policy.second_look:
+        started = time.monotonic()
+        regions = look_again(dataset, regions, seen, decision, detector, policy.fill)
+        seconds["second_look"] = time.monotonic() - started
+    actions = (*actions, *frames.actions, *(["unused bits cleared"] if seen.unused_bits else []))
     found = (*regions, *overlays)
     outcome = Outcome.CLEANED if found or actions else Outcome.UNCHANGED
-    redaction = _described(dataset, Redaction(outcome, found, actions, detector.name, seconds))
-    if not policy.second_look:
-        return redaction
-    return replace(redaction, seconds={**seconds, "second_look": _look_again(dataset, regions, decision, detector)})
+    return _described(dataset, Redaction(outcome, found, actions, detector.name, seconds))
 
 
 def _described(dataset: Dataset, redaction: Redaction) -> Redaction:
@@ -146,35 +150,3 @@ def _clean(dataset: Dataset, frames: Frames, regions: tuple[Region, ...], seen: 
             samples = clear_unused_bits(frames.read(index), pixels)
             frames.write(index, paint(samples, here, pixels, ends, fill), here)
     frames.store(dataset)
-
-
-def _look_again(dataset: Dataset, painted: tuple[Region, ...], decision: Decision, detector: TextDetector) -> float:
-    """Decode the result from the bytes it goes out as, and look at every frame once more; return the seconds.
-
-    Raises
-    ------
-    Hold
-        When text that should have gone is still there.
-    """
-    started = time.monotonic()
-    written = BytesIO()
-    write(dataset, written)
-    again = dcmread(BytesIO(written.getbuffer()))
-    frames = open_frames(again)
-    left = find_regions(frames, Renderer(again, frames.pixels), decision, detector).regions
-    if any(not _is_painted(region, painted) for region in left):
-        msg = "the second look found text that should have gone"
-        raise Hold(msg)
-    return time.monotonic() - started
-
-
-def _is_painted(region: Region, painted: tuple[Region, ...]) -> bool:
-    """Whether a region holds nothing but paint, whose edges can look like strokes."""
-    top, left = region.row, region.column
-    bottom, right = top + region.height, left + region.width
-    over = [p for p in painted if p.first_frame <= region.first_frame and p.last_frame >= region.last_frame]
-    return all(
-        any(p.row <= row < p.row + p.height and p.column <= column < p.column + p.width for p in over)
-        for row in range(top, bottom)
-        for column in range(left, right)
-    )

@@ -45,12 +45,13 @@ _SAFE_TEXT = (
     r"[LR] ?-? ?(?:CC|MLO|ML|LM|XCCL|AP|PA|LAT)|CC|MLO",
     (
         rf"(?:KV|KVP|MA|MAS|TR|TE|TI|FA|NEX|ETL|SL|THK|DFOV|FOV|ZOOM|GAIN|GN|DR|FR|PRF|WF|MI|TIS|TIB|TIC|DEPTH|"
-        rf"W|WW|WL|L|C|IM|SE|FPS|HZ|DYN R) ?[:=]? ?{_NUMBER}(?: ?(?:KV|MA|MAS|MS|MM|CM|HZ|KHZ|MHZ|DB|%|S))?"
+        rf"WW|WL|IM|SE|FPS|HZ|DYN R) ?[:=]? ?{_NUMBER}(?: ?(?:KV|MA|MAS|MS|MM|CM|HZ|KHZ|MHZ|DB|%|S))?"
     ),
     rf"{_NUMBER} ?(?:KV|KVP|MA|MAS|MS|MM|CM|CM/S|M/S|HZ|KHZ|MHZ|DB|FPS|%|BPM)-?",
+    rf"[WLC](?: ?[:=] ?| ){_NUMBER}",  # L1234 can be somebody's number
     rf"(?:W|WW|C) ?[:=]? ?{_NUMBER} ?/? ?(?:L|WL|W) ?[:=]? ?{_NUMBER}",
     rf"(?:TIS|TIB|TIC) ?:? ?{_NUMBER} MI ?:? ?{_NUMBER}|MI ?:? ?{_NUMBER} (?:TIS|TIB|TIC) ?:? ?{_NUMBER}",
-    r"2D|3D|4D|B|M|CF|PW|CW|THI|HARM|RES|GEN|PEN|CM/S|CM|MM|HGEN|PLOW|BPM",
+    r"2D|3D|4D|CF|PW|CW|THI|HARM|RES|GEN|PEN|CM/S|CM|MM|HGEN|PLOW|BPM",
 )
 _SAFE = re.compile("|".join(f"(?:{alternative})" for alternative in _SAFE_TEXT), re.IGNORECASE)
 """Text that tells nothing about a person; matched whole, an unanchored `pa` would spare "Pat ID 898"."""
