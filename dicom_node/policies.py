@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from dicom_node.config import read_rule_items
+from dicom_node.errors import ConfigurationError
 from dicom_node.redaction import Policy
 from dicom_node.redaction.rule_files import read_rules, rules_from
 
@@ -50,7 +51,12 @@ def load_rules(paths: Iterable[Path]) -> tuple[Rule, ...]:
 
 def _load(path: Path) -> tuple[Rule, ...]:
     if path.suffix in YAML_SUFFIXES:
-        return rules_from(read_rule_items(path))
+        items = read_rule_items(path)
+        try:
+            return rules_from(items)
+        except ConfigurationError as error:
+            msg = f"{path}: {error}"
+            raise ConfigurationError(msg) from None
     rule_file = read_rules(path)
     for said in rule_file.said:
         log.warning("rule file", path=path, reason=said)

@@ -119,17 +119,19 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
         try:
             done = stage(entry)
         except SpoolFull as full:  # the instance is not to blame: it waits for room
-            queue.ledger.give_back(entry)
+            _settle(lambda: queue.ledger.give_back(entry), pace)
             line.warning("instance", action="given back", reason=str(full), seconds=_since(started))
             return False
         except Hold as hold:
-            queue.ledger.settle_held(entry, str(hold))
+            reason = str(hold)
+            _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
             line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
         except Exception as error:  # noqa: BLE001 - whatever it was, the instance is not known to be clean
-            queue.ledger.settle_held(entry, _unexpected(error))
-            line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
+            reason = _unexpected(error)
+            line.exception("instance", action="held", reason=reason, seconds=_since(started))
+            _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
         else:
-            settled = queue.ledger.settle_redacted(entry, done.file, done.destinations)
+            settled = _settle(lambda: queue.ledger.settle_redacted(entry, done.file, done.destinations), pace)
             line.info(
                 "instance",
                 action="redacted" if settled else "lost",
@@ -224,9 +226,25 @@ class Deliverer:
             queue.ledger.settle_delivery_held(delivery, _unexpected(error), None)
             line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
         else:
-            queue.ledger.settle_sent(delivery, status.status)
+            _settle(lambda: queue.ledger.settle_sent(delivery, status.status), self._pace)
             queue.finish(delivery.entry_id)
             line.info("instance", action="sent", status=str(status), seconds=_since(started))
+
+
+def _settle(settle: Callable[[], bool], pace: Pace) -> bool:
+    """Write a result down; again and again while the lease lasts, as the work is done and the ledger may come back.
+
+    Again is safe: where the first try was written after all, the fence lets the next change nothing.
+    """
+    deadline = time.monotonic() + pace.lease
+    while True:
+        try:
+            return settle()
+        except Exception:
+            if time.monotonic() + pace.poll > deadline:
+                raise
+            log.warning("not settled", exc_info=True)
+            time.sleep(pace.poll)
 
 
 def _since(started: float) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from dicom_node.errors import Hold
 from dicom_node.model import Outcome, Redaction
 from dicom_node.redaction.attributes import describe
 from dicom_node.redaction.decide import Decision
@@ -27,7 +28,6 @@ from dicom_node.redaction.planes import remove_planes
 from dicom_node.redaction.render import Renderer
 from dicom_node.redaction.rules import apply_rules, ultrasound_regions
 from dicom_node.redaction.second_look import text_left
-from dicom_node.redaction.second_look import look_again
 from dicom_node.redaction.without_pixels import clean_without_pixels
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redactio
     seconds = {**seen.seconds, "encode": time.monotonic() - started}
     if changes and policy.second_look:
         started = time.monotonic()
-        regions = look_again(dataset, regions, seen, decision, detector, policy.fill)
+        regions = _look_again(dataset, regions, seen, decision, detector, policy.fill)
         seconds["second_look"] = time.monotonic() - started
     actions = (*actions, *frames.actions, *(["unused bits cleared"] if seen.unused_bits else []))
     found = (*regions, *overlays)
@@ -150,3 +150,30 @@ def _clean(dataset: Dataset, frames: Frames, regions: tuple[Region, ...], seen: 
             samples = clear_unused_bits(frames.read(index), pixels)
             frames.write(index, paint(samples, here, pixels, ends, fill), here)
     frames.store(dataset)
+
+
+def _look_again(  # noqa: PLR0917 - what redact has in hand
+    dataset: Dataset,
+    regions: tuple[Region, ...],
+    seen: Seen,
+    decision: Decision,
+    detector: TextDetector,
+    fill: str | int,
+) -> tuple[Region, ...]:
+    """Look at the result from its bytes, paint what can still be read, and look again; return all that is painted.
+
+    Raises
+    ------
+    Hold
+        When text that should have gone is still there after that.
+    """
+    for _ in range(LOOKS):
+        left = text_left(dataset, regions, decision, detector)
+        if not left:
+            return regions
+        frames = open_frames(dataset)
+        more = tuple(frames.grown(region) for region in left)
+        _clean(dataset, frames, more, seen, fill)
+        regions = (*regions, *more)
+    msg = "the second look found text that should have gone"
+    raise Hold(msg)

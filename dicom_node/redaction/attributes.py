@@ -45,6 +45,8 @@ def describe(dataset: Dataset, redaction: Redaction) -> None:
     for keyword in _BROKEN_BY_CHANGE:
         if keyword in dataset:
             delattr(dataset, keyword)
+    if "PixelData" not in dataset:  # a document or a presentation state: no image, and derived from none
+        return
     _add_derivation(dataset)
     for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         for group in dataset.get(groups) or ():

@@ -8,6 +8,7 @@ used.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,12 @@ _END = b"\xff\xd9"
 _JPEG_FRAME_HEADERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xF7})
 _JPEG_SCAN = frozenset({0xDA})
 _JPEG_START = b"\xff\xd8"
+_APPLICATION_DATA = re.compile(rb"\xff[\xe0-\xef](?=(..))", re.DOTALL)
+"""APPn and its length: these two bytes cannot stand in coded data (ISO/IEC 10918-1 B.1.1.5, 14495-1 A.1)."""
+_PICTURE_SIZED = 64
+"""Bytes from which application data is taken for a picture; the headers of JFIF, Adobe and SPIFF are shorter."""
+_FILE_SIZED = 4096
+"""Bytes from which the same is said of the boxes of a JP2 file, which hold a colour profile of some kilobytes."""
 _FILL = 0xFF
 
 
@@ -141,8 +148,20 @@ def grown(region: Region, codestream: bytes, pixels: PixelFormat) -> Region:
 
 
 def has_thumbnail(codestream: bytes, pixels: PixelFormat) -> bool:
-    """Whether a JPEG codestream carries application data in which the picture can stand a second time, in small."""
-    return pixels.transfer_syntax in LOSSY_JPEG and jpeg.has_thumbnail(codestream)
+    """Whether a JPEG codestream carries application data in which the picture can stand a second time, in small.
+
+    Raises
+    ------
+    Hold
+        When such data stands where it cannot be taken out: in JPEG Lossless or JPEG-LS, in a codestream that cannot be
+        divided, in a file format around JPEG 2000 (PS3.5 8.2.4 allows none).
+    """
+    if pixels.transfer_syntax in LOSSY_JPEG and jpeg.has_thumbnail(codestream):
+        return True
+    if pixels.transfer_syntax != RLELossless and _carries_more(codestream):
+        msg = "the codestream carries other data, in which the picture can stand a second time"
+        raise Hold(msg)
+    return False
 
 
 def without_thumbnail(codestream: bytes) -> bytes:
@@ -293,6 +312,15 @@ def _ends_with_itself(codestream: bytes) -> bool:
     end = codestream.find(_END, data)
     behind = codestream[end + 2 :]
     return end >= 0 and (len(behind) <= 1 or not any(behind))
+
+
+def _carries_more(codestream: bytes) -> bool:
+    """Whether application data, or boxes before a JPEG 2000 codestream, are as large as a picture in small."""
+    if codestream.startswith(_JPEG_START):
+        found = _APPLICATION_DATA.finditer(codestream)
+        return any(int.from_bytes(segment[1]) >= _PICTURE_SIZED for segment in found)
+    boxes = codestream[: max(0, codestream.find(_J2K_SIZ))]
+    return len(boxes) >= _FILE_SIZED or b"uuid" in boxes
 
 
 def _j2k_precision(codestream: bytes) -> int:

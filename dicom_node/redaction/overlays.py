@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydicom.uid import ExplicitVRBigEndian
 
 from dicom_node.errors import Hold
 from dicom_node.model import Region
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _FIRST, _LAST, _STEP = 0x6000, 0x601E, 2
 _ROWS, _COLUMNS, _FRAMES, _DATA = 0x0010, 0x0011, 0x0015, 0x3000
-_DESCRIPTIONS = (0x0022, 0x1500)
-"""Overlay Description and Overlay Label: words about the plane, which can be about a person."""
 
 
 def redact_overlays(dataset: Dataset, decision: Decision, detector: TextDetector) -> tuple[Region, ...]:
@@ -63,10 +62,13 @@ def _redact_plane(dataset: Dataset, group: int, decision: Decision, detector: Te
                 plane[box.row : box.row + box.height, box.column : box.column + box.width] = 0
                 yield Region(*box, first_frame=index, last_frame=index, source="overlay")
     packed = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
-    dataset[group, _DATA].value = packed + b"\0" * (len(packed) % 2)
-    for element in _DESCRIPTIONS:
-        if (group, element) in dataset:
-            del dataset[group, element]
+    dataset[group, _DATA].value = _in_order(dataset, group, packed + b"\0" * (len(packed) % 2))
+
+
+def _in_order(dataset: Dataset, group: int, content: bytes) -> bytes:
+    """Swap the bytes of 16-bit big endian words (PS3.5 A.3): the first pixel stands in the lowest bit of a word."""
+    is_swapped = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian and dataset[group, _DATA].VR == "OW"
+    return np.frombuffer(content, np.uint16).byteswap().tobytes() if is_swapped else content
 
 
 def _bits(dataset: Dataset, group: int) -> NDArray[np.uint8]:
@@ -74,9 +76,9 @@ def _bits(dataset: Dataset, group: int) -> NDArray[np.uint8]:
     try:
         rows, columns = int(dataset[group, _ROWS].value), int(dataset[group, _COLUMNS].value)
         frames = int(dataset[group, _FRAMES].value) if (group, _FRAMES) in dataset else 1
-        content = np.frombuffer(dataset[group, _DATA].value, np.uint8)
+        content = np.frombuffer(_in_order(dataset, group, dataset[group, _DATA].value), np.uint8)
         count = frames * rows * columns
-        if rows < 1 or columns < 1 or len(content) - -(-count // 8) not in {0, 1}:
+        if min(rows, columns, frames) < 1 or len(content) - -(-count // 8) not in {0, 1}:
             raise ValueError  # noqa: TRY301 - one reason for all of it
     except (KeyError, TypeError, ValueError):
         msg = "an overlay plane contradicts its own size"

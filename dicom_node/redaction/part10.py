@@ -9,7 +9,7 @@ from pydicom import Dataset, FileDataset, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from dicom_node import __version__
 from dicom_node.errors import Hold
@@ -37,8 +37,7 @@ def read(path: Path, *, with_pixels: bool = True) -> FileDataset:
         When it is no DICOM file, cannot be parsed, or does not say what it is.
     """
     try:
-        dataset = dcmread(path, stop_before_pixels=not with_pixels, defer_size=LARGE)
-        _map_pixel_data(dataset, path)
+        dataset = _parsed(path, with_pixels=with_pixels)
     except InvalidDicomError:
         msg = "not a DICOM file (PS3.10)"
         raise Hold(msg) from None
@@ -55,13 +54,23 @@ def read(path: Path, *, with_pixels: bool = True) -> FileDataset:
     return dataset
 
 
+def _parsed(path: Path, *, with_pixels: bool) -> FileDataset:
+    dataset = dcmread(path, stop_before_pixels=not with_pixels, defer_size=LARGE)
+    if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        # Where a value stands is said of the inflated bytes: in the file something else is there.
+        return dcmread(path, stop_before_pixels=not with_pixels)
+    _map_pixel_data(dataset, path)
+    return dataset
+
+
 def _map_pixel_data(dataset: FileDataset, path: Path) -> None:
     """Let large native pixel data be read from the file where it stands."""
     # values() gives elements as they were read: any other access would read a deferred value into memory.
     for element in list(dataset.values()):
         if not isinstance(element, RawDataElement) or element.tag != _PIXEL_DATA:
             continue
-        if element.value is None and element.length != _UNDEFINED_LENGTH:
+        # An odd length (there are such files) is left to memory: pydicom pads a buffer, and not the length it writes.
+        if element.value is None and element.length != _UNDEFINED_LENGTH and not element.length % 2:
             dataset.add_new(_PIXEL_DATA, element.VR or "OW", mapped(path, element.value_tell, element.length))
 
 

@@ -28,6 +28,8 @@ _ABOUT_PIXELS = frozenset({0x7FE00000, 0x7FE00001, 0x7FE00002, 0x7FE00003})
 """Group length, Extended Offset Table, its lengths, Encapsulated Pixel Data Value Total Length."""
 
 _OVERLAY_GROUPS = range(0x6000, 0x6100)
+_OVERLAY_WORDS = frozenset({0x0022, 0x1500})
+"""Overlay Description and Overlay Label of planes that are kept: words about a plane can be about a person."""
 _CURVE_GROUPS = range(0x5000, 0x5100)
 _ICON_IMAGE_SEQUENCE = 0x00880200
 _ENCAPSULATED_DOCUMENT = 0x00420011
@@ -60,7 +62,8 @@ def remove_planes(dataset: Dataset, *, overlays: bool = True) -> tuple[str, ...]
         When pixel data stands nested in a standard sequence other than an icon or in a retired form, or when a
         document stands beside it.
     """
-    planned = (_removal(*place, overlays=overlays) for place in list(elements(dataset)))
+    # Only the planes of the instance itself were looked at: those in items of sequences go in any case.
+    planned = (_removal(*place, overlays=overlays or place[0] is not dataset) for place in list(elements(dataset)))
     removed = [removal for removal in planned if removal]
     actions = tuple(sorted({_carry_out(*removal) for removal in removed}))
     for place, tag in elements(dataset):
@@ -112,6 +115,8 @@ def _unseen(dataset: Dataset, tag: BaseTag, *, nested: bool) -> str | None:
 def _removal(dataset: Dataset, tag: BaseTag, *, overlays: bool) -> tuple[Dataset, BaseTag, str] | None:
     if tag.group in _OVERLAY_GROUPS and (overlays or not is_plane(dataset, tag.group)):
         return dataset, tag, "overlay removed"
+    if tag.group in _OVERLAY_GROUPS and tag.element in _OVERLAY_WORDS:
+        return dataset, tag, "overlay description removed"
     if tag.group in _CURVE_GROUPS:
         return dataset, tag, "curve removed"
     if tag == _ICON_IMAGE_SEQUENCE:

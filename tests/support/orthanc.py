@@ -49,17 +49,28 @@ class Orthanc:
 
     def get(self, path: str) -> bytes:
         """Ask its REST API; what it cannot answer is an error."""
+        return self._asked("GET", path)
+
+    def store(self, file: Path) -> str:
+        """Give it a file over its REST API; return its own id of the instance."""
+        return str(json.loads(self._asked("POST", "/instances", file.read_bytes()))["ID"])
+
+    def forget(self, identifier: str) -> None:
+        """Let it delete an instance: it would keep that instead of another one with the same UID."""
+        self._asked("DELETE", f"/instances/{identifier}")
+
+    def _asked(self, method: str, path: str, content: bytes | None = None) -> bytes:
         connection = HTTPConnection("127.0.0.1", self._http_port, timeout=30)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, content)
             answer = connection.getresponse()
-            content = answer.read()
+            received = answer.read()
         finally:
             connection.close()
         if answer.status != 200:
             msg = f"{path}: HTTP {answer.status}"
             raise OSError(msg)
-        return content
+        return received
 
     def end(self) -> None:
         """Kill it."""

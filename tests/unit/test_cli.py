@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from pydicom import dcmread
 
 from dicom_node.cli import main
 from dicom_node.config import load
 from dicom_node.model import Origin, SOPInstance, State
 from dicom_node.queue import open_queue
+from tests.unit.redaction.made import image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,3 +141,50 @@ def test_clean_refuses_to_write_into_its_source(
     (tmp_path / "source").mkdir()
     assert run("clean", tmp_path / "source", tmp_path / target) == 1
     assert "has to be outside" in capsys.readouterr().err
+
+
+RULES = "- {name: banner, match: {Modality: CT}, regions: [{left: 0, top: 0, width: 5, height: 3}]}\n"
+
+
+@pytest.mark.parametrize("option", ["--overlays=keep", "--second-look=yes", "--policy=pass", "--fill=blue"])
+def test_clean_takes_no_word_that_it_does_not_know(tmp_path: Path, option: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("clean", tmp_path, tmp_path.parent / "out", option)
+    assert caught.value.code == 2
+
+
+def test_clean_says_which_rule_file_is_wrong_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "source").mkdir()
+    rules = tmp_path / "banner.yaml"
+    rules.write_text(RULES.replace("width: 5", "width: 0"), encoding="utf-8")
+    assert run("clean", tmp_path / "source", tmp_path / "target", "--rules", rules) == 1
+    assert f"dicom-node: {rules}: rules: rule 1 'banner'" in capsys.readouterr().err
+    assert not (tmp_path / "target").exists()
+
+
+def test_clean_carries_out_rules_and_looks_twice(tmp_path: Path) -> None:
+    frame = np.random.default_rng(1).integers(100, 120, (1, 64, 64)).astype("u1")
+    dataset = image(frame)
+    dataset.save_as(tmp_path / "source.dcm")
+    rules = tmp_path / "banner.yaml"
+    rules.write_text(RULES, encoding="utf-8")
+    options = ("--rules", rules, "--second-look", "--overlays", "redact", "--fill", "7", "--processes", "1")
+    report = tmp_path / "report.jsonl"
+    assert run("clean", tmp_path / "source.dcm", tmp_path / "clean.dcm", "--report", report, *options) == 0
+    frame[0, :3, :5] = 7
+    assert np.array_equal(dcmread(tmp_path / "clean.dcm").pixel_array, frame[0])
+    (line,) = report.read_text(encoding="utf-8").splitlines()
+    assert [region["source"] for region in json.loads(line)["regions"]] == ["rule"]
+    assert "second_look" in json.loads(line)["seconds"]
+
+
+def test_check_reads_the_rule_files(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = tmp_path / "banner.yaml"
+    told = config.read_text(encoding="utf-8").replace("name: all,", f"name: all, rules: [{rules}],")
+    config.write_text(told, encoding="utf-8")
+    assert run("check", "--config", config) == 1
+    assert f"{rules}: cannot be read" in capsys.readouterr().err
+    rules.write_text(RULES, encoding="utf-8")
+    assert run("check", "--config", config) == 0

@@ -129,6 +129,12 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST.replace("[clean]", "[]"), "routes.0.destinations", "at least 1"),
         (SMALLEST.replace("name: all", "name: all, match: {Modalty: US}"), "routes.0.match", "Modalty"),
         (SMALLEST.replace("routes: [", "routes: [{name: all, destinations: [clean]}, "), "routes", "unique"),
+        (SMALLEST.replace("name: all", "name: all, overlays: hold"), "routes.0.overlays", "'redact'"),
+        (SMALLEST.replace("name: all", "name: all, documents: redact"), "routes.0.documents", "'remove'"),
+        (SMALLEST.replace("name: all", "name: all, annotations: 1"), "routes.0.annotations", "'remove'"),
+        (SMALLEST.replace("name: all", "name: all, second_look: maybe"), "routes.0.second_look", "boolean"),
+        (SMALLEST.replace("name: all", "name: all, second_luck: true"), "routes.0.second_luck", "second_look"),
+        (SMALLEST.replace("name: all", "name: (released)"), "routes.0.name", "pattern"),
         ("routes: []\n", "destinations", "required"),
     ],
 )
@@ -155,3 +161,20 @@ def test_a_configuration_cannot_be_changed_after_it_was_checked(tmp_path: Path) 
     configuration = config.load(written(tmp_path, SMALLEST))
     with pytest.raises(ValueError, match="frozen"):
         configuration.receive.port = 1  # type: ignore[misc]  # that is what is tried
+
+
+def test_a_route_takes_each_of_its_words(tmp_path: Path) -> None:
+    words = "rules: [a.yaml, b.script], ultrasound_regions: true, overlays: redact, documents: remove, strict: true"
+    route = config.load(written(tmp_path, SMALLEST.replace("name: all", f"name: all, {words}"))).routes[0]
+    assert route.rules == (Path("a.yaml"), Path("b.script"))
+    assert (route.ultrasound_regions, route.overlays, route.documents) == (True, "redact", "remove")
+    assert (route.annotations, route.strict, route.second_look) == ("hold", True, None)
+
+
+def test_a_file_of_rules_is_a_list(tmp_path: Path) -> None:
+    path = written(tmp_path, "- {name: one}\n- {name: two}\n")
+    assert config.read_rule_items(path) == [{"name": "one"}, {"name": "two"}]
+    with pytest.raises(ConfigurationError, match=r"node\.yaml: has to be a list of rules"):
+        config.read_rule_items(written(tmp_path, "name: one\n"))
+    with pytest.raises(ConfigurationError, match=r"node\.yaml: is not YAML"):
+        config.read_rule_items(written(tmp_path, "- [\n"))

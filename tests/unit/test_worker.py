@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from dicom_node.errors import Defer, DestinationDown, Hold, SpoolFull
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Delivery, QueueEntry
 
-PACE = Pace(lease=5.0, poll=0.01, retry=0.05, retry_maximum=0.1, limit=60.0)
+PACE = Pace(lease=5.0, poll=0.01, retry=0.4, retry_maximum=0.4, limit=60.0)
 INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
 ORIGIN = Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1.0)
 
@@ -230,3 +231,58 @@ def test_a_step_that_raises_is_followed_by_others_until_the_stop() -> None:
 
     work(step, stop, 0.01)
     assert steps == [0, 1, 2]
+
+
+@pytest.mark.parametrize("holds", [False, True], ids=["redacted", "held"])
+def test_a_result_is_settled_once_the_ledger_is_back_and_nobody_died(
+    queue: Queue,
+    leases: Leases,
+    tmp_path: Path,
+    holds: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    entry_id = receive(queue)
+    there, away = tmp_path / "ledger.db", tmp_path / "away"
+
+    def come_back() -> None:
+        there.rmdir()
+        away.rename(there)
+
+    back = threading.Timer(0.3, come_back)
+
+    def stage(entry: QueueEntry) -> Redacted:
+        done = redacts(queue, "a")(entry)
+        queue.ledger.close()
+        there.rename(away)
+        there.mkdir()  # cannot be opened as a database
+        back.start()
+        if holds:
+            msg = "not sure"
+            raise Hold(msg)
+        return done
+
+    assert redact_next(queue, "w", leases, PACE, stage)
+    back.join()
+    assert state(queue, entry_id) == ((State.HELD, "not sure") if holds else (State.REDACTED, None))
+
+
+def test_a_ledger_that_stays_away_ends_the_settling_with_the_lease_and_the_work_is_done_again(
+    queue: Queue, leases: Leases, tmp_path: Path
+) -> None:
+    entry_id = receive(queue)
+    there, away = tmp_path / "ledger.db", tmp_path / "away"
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        queue.ledger.close()
+        there.rename(away)
+        there.mkdir()
+        msg = "not sure"
+        raise Hold(msg)
+
+    with pytest.raises(OperationalError):
+        redact_next(queue, "w", leases, replace(PACE, lease=0.2), stage)
+    there.rmdir()
+    away.rename(there)
+    assert state(queue, entry_id) == (State.RECEIVED, None)
+    queue.ledger.expire("w")
+    assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert state(queue, entry_id) == (State.REDACTED, None)

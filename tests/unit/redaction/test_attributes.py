@@ -9,6 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from dicom_node.redaction import Policy, redact
+from dicom_node.redaction.attributes import add_lossy_compression
 from dicom_node.redaction.detect import Box
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
@@ -68,3 +69,30 @@ def test_what_is_told_once_is_not_told_twice() -> None:
     assert len(again.DeidentificationMethodCodeSequence) == 1
     assert isinstance(again.DeidentificationMethod, str)
     assert again.DerivationDescription.count("removed") == 1
+
+
+def test_a_planes_removal_alone_makes_an_image_derived() -> None:
+    dataset = image(FRAME, ImageType=["ORIGINAL", "PRIMARY"])
+    dataset.add_new(0x60003000, "OW", b"\1" * 32)
+    redact(dataset, Policy("all-text"), FindsBoxes())
+    assert list(reread(dataset).ImageType) == ["DERIVED", "PRIMARY"]
+
+
+def test_the_frame_types_of_a_painted_multi_frame_image_are_derived() -> None:
+    frame_type = Dataset()
+    frame_type.FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    group = Dataset()
+    group.CTImageFrameTypeSequence = [frame_type]
+    dataset = image(FRAME, SharedFunctionalGroupsSequence=[group])
+    redact(dataset, Policy("all-text"), FindsBoxes(Box(1, 1, 3, 3)))
+    (again,) = reread(dataset).SharedFunctionalGroupsSequence
+    assert list(again.CTImageFrameTypeSequence[0].FrameType) == ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
+
+
+def test_one_more_lossy_compression_is_added_to_those_there_were() -> None:
+    dataset = image(FRAME, LossyImageCompressionRatio="12.5", LossyImageCompressionMethod="ISO_10918_1")
+    add_lossy_compression(dataset, "ISO_13818_1", 40.123456)
+    again = reread(dataset)
+    assert again.LossyImageCompression == "01"
+    assert [float(ratio) for ratio in again.LossyImageCompressionRatio] == [12.5, 40.12]
+    assert list(again.LossyImageCompressionMethod) == ["ISO_10918_1", "ISO_13818_1"]

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import data_store
-import deid_data
-import imagecodecs
 import numpy as np
-import pydicom
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import FileDataset, dcmread
 from pydicom.data import get_testdata_file
-from pydicom.encaps import generate_frames
-from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -31,11 +22,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_node.errors import Hold
 from dicom_node.model import Outcome
-from dicom_node.redaction import Policy, part10, redact
+from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.detect import Box, Reading
 from dicom_node.redaction.frames import open_frames
+from tests.support.pixels import containers_of, used_bits_of
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 if TYPE_CHECKING:
@@ -78,31 +69,13 @@ def made_images(draw: st.DrawFn) -> tuple[FileDataset, NDArray[Any], Box]:
     return dataset, containers, box
 
 
-def containers_of(dataset: FileDataset, like: NDArray[Any]) -> NDArray[Any]:
-    """Decode with pydicom, sign put aside.
-
-    It has no decoder for HTJ2K, and takes what is stored for the lowest bits whatever High Bit says.
-    """
-    if dataset.file_meta.TransferSyntaxUID == HTJ2KLossless:
-        codestreams = generate_frames(dataset.PixelData, number_of_frames=len(like))
-        return np.stack([imagecodecs.jpeg2k_decode(codestream) for codestream in codestreams])
-    decoded, _ = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(
-        dataset,
-        raw=True,
-        bits_stored=dataset.BitsAllocated if dataset.file_meta.TransferSyntaxUID in NATIVE else dataset.BitsStored,
-    )
-    mask = ((1 << dataset.BitsStored) - 1) << (dataset.HighBit + 1 - dataset.BitsStored)
-    containers: NDArray[Any] = (decoded.reshape(like.shape).astype(np.int64) & mask).astype(like.dtype)
-    return containers
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=made_images())
 def test_inside_a_region_is_the_fill_and_outside_nothing_changed(made: tuple[FileDataset, NDArray[Any], Box]) -> None:
     dataset, before, box = made
     redaction = redact(dataset, Policy("all-text"), FindsBoxes(box))
     again = reread(dataset)
-    after = containers_of(again, before)
+    after = used_bits_of(again, containers_of(again))
     inside = np.zeros(before.shape, bool)
     inside[:, box.row : box.row + box.height, box.column : box.column + box.width] = True
     assert np.array_equal(after[~inside], before[~inside])
@@ -176,62 +149,3 @@ def test_12_bit_jpeg_moves_to_jpeg_lossless_with_all_that_was_decoded() -> None:
     after = open_frames(again).read(0)
     decoded[9:11, 3:7] = after[9, 3]
     assert np.array_equal(after, decoded)
-
-
-ROOTS = tuple(
-    Path(str(package.__file__)).parent / folder
-    for package, folder in ((pydicom, "data/test_files"), (data_store, "data"), (deid_data, "data"))
-)
-LARGEST = 2_000_000
-"""Bytes: the larger ones are larger, not other."""
-
-BOX = Box(0, 0, 2, 3)
-
-NO_PIXELS = "no pixel data"
-HELD = {
-    "badVR.dcm": "NumberOfFrames",
-    "nested_priv_SQ.dcm": "Rows is missing",
-    "MR_truncated.dcm": "are needed",
-    "JPEG2000-embedded-sequence-delimiter.dcm": "cannot be decoded",
-    "emri_small_jpeg_2k_lossless_too_short.dcm": "cannot be decoded",
-    "SC_rgb_rle_32bit.dcm": "cannot be encoded",
-    "SC_rgb_rle_32bit_2frame.dcm": "cannot be encoded",
-    "rtdose_rle.dcm": "cannot be encoded",
-    "rtdose_rle_1frame.dcm": "cannot be encoded",
-}
-"""The reason for which each file is held that is not held for its kind."""
-
-
-def real_files() -> list[Path]:
-    files = (path for root in ROOTS for path in sorted(root.rglob("*.dcm")))
-    return [path for path in files if path.stat().st_size <= LARGEST and has_syntax(path)]
-
-
-def has_syntax(path: Path) -> bool:
-    try:
-        return "TransferSyntaxUID" in dcmread(path, stop_before_pixels=True).file_meta
-    except Exception:  # noqa: BLE001 - pydicom's files are odd in every way; test_part10 has those that cannot be read
-        return False
-
-
-@pytest.mark.parametrize("path", real_files(), ids=lambda path: path.name)
-def test_every_real_file_is_painted_or_held_for_a_known_reason(path: Path) -> None:
-    dataset = dcmread(path)
-    expected = HELD.get(path.name)
-    if "PixelData" not in dataset:
-        expected = NO_PIXELS
-    if expected:
-        with pytest.raises(Hold, match=expected):
-            redact(dataset, Policy("keep-safe-text"), FindsBoxes(BOX))
-        return
-    redaction = redact(dataset, Policy("keep-safe-text"), FindsBoxes(BOX))
-    assert redaction.outcome is Outcome.CLEANED
-    file = BytesIO()
-    if all(dataset.get(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID")):
-        part10.write(dataset, file)
-        file.seek(0)
-        dataset = dcmread(file)
-    decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
-    first, _ = decoder.as_array(dataset, raw=True, index=0)
-    inside = first[: BOX.height, : BOX.width]
-    assert len(np.unique(inside.reshape(BOX.height * BOX.width, -1), axis=0)) == 1
