@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -15,7 +17,8 @@ from dicom_node.errors import Defer, DestinationDown, Hold, SpoolFull
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.stages import Redacted
-from dicom_node.worker import Deliverer, Leases, Pace, redact_next, work
+from dicom_node.worker import EXIT_STUCK, Deliverer, Leases, Pace, redact_next, work
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -216,6 +219,31 @@ def test_leases_of_live_jobs_are_renewed(queue: Queue) -> None:
 
     assert redact_next(queue, "w", live, pace, stage)
     assert queue.ledger.counts()["REDACTED"] == 1
+
+
+STUCK = """
+import sys, time
+from pathlib import Path
+from dicom_node.queue import open_queue
+from dicom_node.worker import Leases, Pace, redact_next
+pace = Pace(lease=0.4, poll=0.1, retry=1, retry_maximum=1, limit=0.2)
+queue = open_queue(Path(sys.argv[1]), sys.argv[2])
+redact_next(queue, sys.argv[3], Leases(queue, pace), pace, lambda entry: time.sleep(60))
+"""
+
+
+def test_a_stage_that_never_ends_ends_its_process_and_after_two_of_them_the_instance_is_held(
+    tmp_path: Path, queue: Queue, leases: Leases
+) -> None:
+    entry_id = receive(queue)
+    for owner in ("first", "second"):
+        told = [sys.executable, "-c", STUCK, str(tmp_path), f"sqlite:///{tmp_path / 'ledger.db'}", owner]
+        assert subprocess.run(told, cwd=ROOT, check=False, timeout=60).returncode == EXIT_STUCK
+        queue.ledger.expire(owner)
+    assert not redact_next(queue, "third", leases, PACE, redacts(queue, "a"))
+    held, reason = state(queue, entry_id)
+    assert held is State.HELD
+    assert "died twice" in str(reason)
 
 
 def test_a_step_that_raises_is_followed_by_others_until_the_stop() -> None:
