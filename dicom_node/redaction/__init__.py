@@ -19,15 +19,17 @@ from dicom_node.errors import Hold
 from dicom_node.model import Outcome, Redaction
 from dicom_node.redaction.attributes import describe
 from dicom_node.redaction.decide import Decision
-from dicom_node.redaction.detect import PaddleDetector, TesseractDetector, TextDetector
+from dicom_node.redaction.detect import TextDetector
 from dicom_node.redaction.fill import extremes, paint
 from dicom_node.redaction.frames import clear_unused_bits, open_frames
 from dicom_node.redaction.look import Seen, find_regions
 from dicom_node.redaction.overlays import redact_overlays
 from dicom_node.redaction.planes import remove_planes
+from dicom_node.redaction.pp_ocr import PaddleDetector
 from dicom_node.redaction.render import Renderer
 from dicom_node.redaction.rules import apply_rules, ultrasound_regions
 from dicom_node.redaction.second_look import text_left
+from dicom_node.redaction.tesseract import TesseractDetector
 from dicom_node.redaction.without_pixels import clean_without_pixels
 
 if TYPE_CHECKING:
@@ -108,7 +110,8 @@ def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redactio
     overlays = redact_overlays(dataset, decision, detector) if policy.overlays == "redact" else ()
     actions = remove_planes(dataset, overlays=policy.overlays == "remove")
     frames = open_frames(dataset)
-    seen = find_regions(frames, Renderer(dataset, frames.pixels), decision, detector)
+    renderer = Renderer(dataset, frames.pixels, brightens=detector.brightens)
+    seen = find_regions(frames, renderer, decision, detector)
     regions = tuple(dict.fromkeys(frames.grown(region) for region in (*ruled, *seen.regions)))
     started = time.monotonic()
     changes = bool(regions or seen.unused_bits or frames.actions)

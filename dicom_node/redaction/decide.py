@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.tag import BaseTag
 
-    from dicom_node.redaction.detect import Reading
+    from dicom_node.redaction.reading import Reading
 
 SURE = 0.85
 """Confidence from which a reading may spare text in ``keep-safe-text``."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dicom_node.redaction.boxes import Box
     from dicom_node.redaction.decide import Decision
-    from dicom_node.redaction.detect import Box, TextDetector
+    from dicom_node.redaction.detect import TextDetector
     from dicom_node.redaction.format import PixelFormat
     from dicom_node.redaction.frames import Frames
     from dicom_node.redaction.render import Picture, Renderer

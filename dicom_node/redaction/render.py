@@ -45,15 +45,17 @@ class Renderer:
         Gives window, palette and modality; not changed.
     pixels : PixelFormat
         Its pixel format.
+    brightens : bool
+        Whether kinds of images that carry dim text are shown brightened as well.
     """
 
-    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
+    def __init__(self, dataset: Dataset, pixels: PixelFormat, *, brightens: bool = True) -> None:
         self._dataset = dataset
         self._pixels = pixels
         self._window = stored_window(dataset)
         self._colour = colour_as_decoded(pixels)
         modality = str(dataset.get("Modality", ""))
-        self._looks_twice = self._is_colour or modality in _DIM_TEXT_MODALITIES
+        self._brightens = brightens and (self._is_colour or modality in _DIM_TEXT_MODALITIES)
 
     @property
     def _is_colour(self) -> bool:
@@ -77,7 +79,7 @@ class Renderer:
         if all(_is_plain(picture) for picture in pictures) and not all(_is_plain(s) for s in group):
             msg = "the pixel data cannot be displayed: it varies, its pictures do not"
             raise Hold(msg)
-        if self._looks_twice:
+        if self._brightens:
             pictures += [_brightened(picture) for picture in pictures]
         return pictures
 

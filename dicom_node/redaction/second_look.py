@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dicom_node.model import Region
-    from dicom_node.redaction.detect import Reading, TextDetector
+    from dicom_node.redaction.detect import TextDetector
+    from dicom_node.redaction.reading import Reading
 
 FEWEST_CHARACTERS = 2
 """Of a reading that is text."""
@@ -46,7 +47,8 @@ def text_left(
     write(dataset, written)
     again = dcmread(BytesIO(written.getbuffer()))
     frames = open_frames(again)
-    found = find_regions(frames, Renderer(again, frames.pixels), _Legible(decision), detector).regions
+    renderer = Renderer(again, frames.pixels, brightens=detector.brightens)
+    found = find_regions(frames, renderer, _Legible(decision), detector).regions
     return tuple(region for region in found if not _is_painted(region, painted))
 
 

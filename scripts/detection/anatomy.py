@@ -56,7 +56,12 @@ PICTURES = (
 
 def pictures_of(modality: str, split: str) -> list[Picture]:
     """List the installed pictures of a modality that a set may use."""
-    return [p for p in PICTURES if p.modality == modality and p.split == split and _path(p.name)]
+    return [p for p in installed(split) if p.modality == modality]
+
+
+def installed(split: str) -> list[Picture]:
+    """List the installed pictures of a split."""
+    return [p for p in PICTURES if p.split == split and _path(p.name)]
 
 
 def real_frames(picture: Picture, rows: int, columns: int) -> Frames:
@@ -67,15 +72,19 @@ def real_frames(picture: Picture, rows: int, columns: int) -> Frames:
     numpy.ndarray
         float32, shape (frames, rows, columns), 0 (black) to 1 (white).
     """
+    frames = native_frames(picture)
+    method = _filter(frames.shape[1], rows)
+    resized = [cv2.resize(frame, (columns, rows), interpolation=method) for frame in frames]
+    return np.asarray(np.clip(np.stack(resized), 0, 1), dtype=np.float32)
+
+
+def native_frames(picture: Picture) -> Frames:
+    """Read the part of a picture that has no text, as it is displayed, in its own size."""
     shown = _displayed(picture)
     top, left, bottom, right = (
         round(share * side / 100) for share, side in zip(picture.part, shown.shape[1:] * 2, strict=True)
     )
-    resized = (
-        cv2.resize(frame[top:bottom, left:right], (columns, rows), interpolation=_filter(bottom - top, rows))
-        for frame in shown
-    )
-    return np.asarray(np.clip(np.stack(list(resized)), 0, 1), dtype=np.float32)
+    return shown[:, top:bottom, left:right]
 
 
 def _filter(before: int, after: int) -> int:

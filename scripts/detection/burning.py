@@ -38,6 +38,8 @@ class Style:
         Wanted difference of ink and ground (0 to 1); 1 is black or white.
     least_contrast : float
         A place in which any word would have less is not taken: nobody could read it.
+    sunk : float
+        Part of a word that may have less than that, as where a line crosses from dark to bright.
     ground : str
         ``none``, ``box`` or ``outline``.
     tint : tuple of float
@@ -47,6 +49,7 @@ class Style:
     place: str = "inside"
     strength: float = 1.0
     least_contrast: float = 0.04
+    sunk: float = 0.1
     ground: str = "none"
     rotation: int = 0
     tint: Colour = (1.0, 1.0, 1.0)
@@ -127,9 +130,9 @@ def _grounded(samples: Frames, ink: Frames, value: float, ground: str) -> Frames
 
 
 def _contrast(ground: Frames, inked: NDArray[np.bool_], ink: float, style: Style) -> float:
-    """Return by how much ink differs from nine tenths of what is within two pixels of it: no part may vanish."""
+    """Return by how much ink differs from what is within two pixels of it, but for the part that may be sunk."""
     around = cv2.dilate(inked.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-    return float(np.quantile(np.abs(ground[around] - ink * float(_LUMA @ style.tint)), 0.1))
+    return float(np.quantile(np.abs(ground[around] - ink * float(_LUMA @ style.tint)), style.sunk))
 
 
 def _words(

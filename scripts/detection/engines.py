@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
     Engine = Callable[[Dataset], Sequence[Region]]
 
-NODE = ("all-text", "keep-safe-text", "phi-only")
+NODE = {
+    "thorough": ("all-text", "thorough"),
+    "fast": ("all-text", "fast"),
+    "keep-safe-text": ("keep-safe-text", "thorough"),
+    "phi-only": ("phi-only", "thorough"),
+}
+"""Policy and profile of the engines that are the node."""
+
 PRESIDIO = "presidio"
 ENGINES = (*NODE, PRESIDIO)
 _LOADING = "loading"

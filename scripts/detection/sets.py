@@ -42,7 +42,8 @@ _SMALLEST_CAP = 8
 _LARGEST_CAP = 60
 _SMALLEST_HARD = 6
 _LARGEST_HARD = 12
-_HARD_CONTRAST = 0.06
+_HARD_CONTRAST = 0.08
+_HARD_SUNK = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def _write_hard(rng: Generator, canvas: Canvas, modality: str, person: Identity)
     lines = identity_lines(rng, person, int(rng.integers(3, 6)))
     if rng.random() < 0.3:  # noqa: PLR2004 - some
         lines += technical_lines(rng, modality, 1)
-    style = Style(place="anatomy", least_contrast=_HARD_CONTRAST)
+    style = Style(place="anatomy", least_contrast=_HARD_CONTRAST, sunk=_HARD_SUNK)
     font = any_font(rng, int(rng.integers(_SMALLEST_HARD, _LARGEST_HARD + 1)))
     if font.cap_height > _LARGEST_HARD:
         font = Font("bitmap", _SMALLEST_HARD)

@@ -31,7 +31,10 @@ _HERSHEY = {
     "complex": cv2.FONT_HERSHEY_COMPLEX,
     "triplex": cv2.FONT_HERSHEY_TRIPLEX,
 }
-_WITHOUT_LETTERS = re.compile(r"Math|Sym|NonUni|LastResort|Display|^cm|Emoji|Dings", re.IGNORECASE)
+_WITHOUT_LETTERS = re.compile(
+    r"Math|Sym|NonUni|LastResort|Display|^cm|Emoji|Dings|Hairline|Thin|ExtraLight", re.IGNORECASE
+)
+_LETTERS = "AHMSmt37"
 _BITMAP_CAP_HEIGHT = 7
 _VISIBLE = 0.2
 _MIDDLE = 0.5
@@ -110,7 +113,18 @@ def true_type() -> tuple[str, ...]:
     packaged = [Path(p) / "mpl-data" for p in (spec.submodule_search_locations or [])] if spec else []
     roots = [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), *packaged]
     found = {path.name: str(path) for root in roots for path in sorted(root.rglob("*.ttf"))}
-    return tuple(path for name, path in sorted(found.items()) if not _WITHOUT_LETTERS.search(name))
+    return tuple(
+        path for name, path in sorted(found.items()) if not _WITHOUT_LETTERS.search(name) and _has_letters(path)
+    )
+
+
+def _has_letters(path: str) -> bool:
+    """Whether a font has Latin letters: one that has none draws the same box for each."""
+    try:
+        font = ImageFont.truetype(path, 40)
+    except OSError:  # a font of bitmaps
+        return False
+    return len({bytes(font.getmask(letter)) for letter in _LETTERS}) == len(_LETTERS)
 
 
 def write_block(lines: Sequence[Sequence[Token]], font: Font, *, rotation: int = 0) -> Block:

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from dicom_node.errors import Hold
 from dicom_node.redaction import part10, redact
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from tests.pixel_references import LARGER, MADE, REAL, ROOTS, Check, Reference
 from tests.support.jpeg_blocks import assert_only_painted_blocks_are_others, mask_of, widened
 from tests.support.orthanc import Orthanc

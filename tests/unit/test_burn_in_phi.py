@@ -104,7 +104,7 @@ def test_hard_words_are_of_6_to_12_pixels_and_straight_over_anatomy(hard: Path) 
     assert all(256 <= known.rows <= 1024 for known in truths)
     assert {word.ground for word in words} == {"none"}
     assert all(6 <= word.cap_height <= 12 for word in words)
-    assert all(word.contrast >= 0.06 for word in words)
+    assert all(word.contrast >= 0.08 for word in words)
 
 
 def test_the_same_seed_makes_the_same_set_and_another_seed_another(tmp_path: Path) -> None:

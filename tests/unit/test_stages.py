@@ -18,7 +18,7 @@ from dicom_node.errors import Hold
 from dicom_node.model import Origin, Outcome, QueueEntry
 from dicom_node.policies import policies
 from dicom_node.queue import Queue, open_queue
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance
 from tests.unit.redaction.made import FindsBoxes, image

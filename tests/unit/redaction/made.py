@@ -26,8 +26,9 @@ from pydicom.uid import (
 )
 
 from dicom_node.redaction import part10
-from dicom_node.redaction.detect import Box, Reading
+from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.format import NATIVE
+from dicom_node.redaction.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ class FindsBoxes:
     """Finds the same boxes on whatever it is shown, and reads the same in each."""
 
     name = "finds boxes"
+    brightens = True
 
     def __init__(self, *boxes: Box, reads: Reading | None = None) -> None:
         self._boxes, self._reads = boxes, reads or Reading("", 0.0)
@@ -58,6 +60,7 @@ class FindsContrast(FindsBoxes):
     """Finds what differs visibly from the corner of a picture, as one box: text on a plain ground."""
 
     name = "finds contrast"
+    brightens = True
     visible = 20
 
     def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:

@@ -10,7 +10,7 @@ from pydicom import Dataset
 
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.attributes import add_lossy_compression
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 if TYPE_CHECKING:

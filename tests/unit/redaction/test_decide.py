@@ -9,7 +9,7 @@ import pytest
 
 from dicom_node.errors import Hold
 from dicom_node.redaction.decide import Decision
-from dicom_node.redaction.detect import Reading
+from dicom_node.redaction.reading import Reading
 from tests.unit.redaction.made import image
 
 HEADER: dict[str, Any] = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicom_node.redaction.decide import Decision
-from dicom_node.redaction.detect import Reading
+from dicom_node.redaction.reading import Reading
 from tests.unit.redaction.made import image
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPE
 from dicom_node.errors import Hold
 from dicom_node.model import Outcome
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.frames import open_frames
 from tests.unit.redaction.made import FindsBoxes, image, reread
 

@@ -10,7 +10,7 @@ from pydicom.pixels import apply_color_lut  # type: ignore[attr-defined]  # of i
 
 from dicom_node.errors import Hold
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 BOX = Box(2, 3, 4, 5)

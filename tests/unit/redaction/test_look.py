@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dicom_node.model import Region
-    from dicom_node.redaction.detect import Box
+    from dicom_node.redaction.boxes import Box
 
 SHAPE = (32, 48)
 

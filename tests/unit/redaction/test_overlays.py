@@ -12,7 +12,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from dicom_node.errors import Hold
 from dicom_node.model import Outcome
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box, Reading
+from dicom_node.redaction.boxes import Box
+from dicom_node.redaction.reading import Reading
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pydicom.uid import (
 
 from dicom_node.errors import Hold
 from dicom_node.redaction import Policy, part10, redact
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box
+from dicom_node.redaction.boxes import Box
 
 if TYPE_CHECKING:
     from dicom_node.model import Redaction

@@ -24,8 +24,9 @@ from pydicom.uid import (
 
 from dicom_node.model import Outcome
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box, Reading
+from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.frames import open_frames
+from dicom_node.redaction.reading import Reading
 from tests.support.pixels import containers_of, used_bits_of
 from tests.unit.redaction.made import FindsBoxes, image, reread
 

@@ -11,7 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from dicom_node.errors import Hold
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import Box, Reading
+from dicom_node.redaction.boxes import Box
+from dicom_node.redaction.reading import Reading
 from tests.unit.redaction.made import FindsBoxes, image, reread
 
 if TYPE_CHECKING:

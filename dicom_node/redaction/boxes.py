@@ -1,0 +1,126 @@
+"""Rectangles in a picture: where to look, and what a probability map says."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Map = np.ndarray[Any, np.dtype[np.float32]]
+
+LONG_SIDE = 1100
+TILE = 640
+OVERLAP = 80
+
+SHRUNK = 0.2
+"""Of the height of a line, above and below: by so much the detectors are trained to mark it narrower than it is."""
+
+PAD_HEIGHT = 0.15
+PAD_WIDTH = 0.5
+"""Of the height of a line, beyond what was found."""
+
+SMALLEST_SIDE = 2
+
+
+class Box(NamedTuple):
+    """A rectangle in one picture, in pixels."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+
+class Marking(NamedTuple):
+    """What of a map is text: pixels above ``pixel``, where the mean of their component reaches ``component``."""
+
+    pixel: float = 0.3
+    component: float = 0.5
+
+
+def tiles(area: Box) -> Iterator[Box]:
+    """Divide a large area into overlapping tiles; a small one is looked at whole."""
+    if max(area.height, area.width) <= LONG_SIDE:
+        yield area
+        return
+    for row, column in itertools.product(_starts(area.height), _starts(area.width)):
+        yield Box(area.row + row, area.column + column, min(TILE, area.height - row), min(TILE, area.width - column))
+
+
+def _starts(length: int) -> list[int]:
+    if length <= TILE:
+        return [0]
+    count = -(-(length - OVERLAP) // (TILE - OVERLAP))
+    return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
+
+
+def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator[Box]:
+    """Turn a probability map into padded boxes (differentiable binarisation: Liao et al., AAAI 2020).
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        float32, 0 to 1, shape (rows, columns).
+    scale : float
+        How many pixels of the map a pixel of the picture has.
+    """
+    marked = (probability > marking.pixel).astype(np.uint8)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked)
+    for label in range(1, count):
+        left, top, width, height, _area = (int(number) for number in stats[label])
+        if min(width, height) < SMALLEST_SIDE:
+            continue
+        place = (slice(top, top + height), slice(left, left + width))
+        inside = labels[place] == label
+        if probability[place][inside].mean() >= marking.component:
+            yield _around(Box(top, left, height, width), _thickness(inside), scale)
+
+
+def _thickness(inside: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    """Return how high the line is that a component marks, whichever way it runs."""
+    if min(inside.shape) == 1:
+        return 1.0
+    points = cv2.findNonZero(inside.astype(np.uint8))
+    return float(min(cv2.minAreaRect(points)[1])) + 1.0
+
+
+def _around(found: Box, thickness: float, scale: float) -> Box:
+    """Grow what was marked back to the line, pad it, and measure it in pixels of the picture."""
+    line = thickness / (1 - 2 * SHRUNK)
+    across, along = (SHRUNK + PAD_HEIGHT) * line, PAD_WIDTH * line
+    down, sideways = (across, along) if found.width >= found.height else (along, across)
+    top, left = (found.row - down) / scale, (found.column - sideways) / scale
+    bottom, right = (found.row + found.height + down) / scale, (found.column + found.width + sideways) / scale
+    row, column = int(np.floor(top)), int(np.floor(left))
+    return Box(row, column, int(np.ceil(bottom)) - row, int(np.ceil(right)) - column)
+
+
+def clipped(box: Box, rows: int, columns: int) -> Box:
+    """Return the part of a box that lies in a picture."""
+    top, left = max(0, box.row), max(0, box.column)
+    bottom, right = min(rows, box.row + box.height), min(columns, box.column + box.width)
+    return Box(top, left, max(0, bottom - top), max(0, right - left))
+
+
+def without_contained(boxes: list[Box]) -> list[Box]:
+    """Drop boxes that lie wholly inside another."""
+    kept: list[Box] = []
+    for box in sorted(set(boxes), key=lambda b: -b.height * b.width):
+        if not any(contains(other, box) for other in kept):
+            kept.append(box)
+    return sorted(kept)
+
+
+def contains(outer: Box, inner: Box) -> bool:
+    """Whether ``inner`` lies wholly inside ``outer``."""
+    return (
+        outer.row <= inner.row
+        and outer.column <= inner.column
+        and outer.row + outer.height >= inner.row + inner.height
+        and outer.column + outer.width >= inner.column + inner.width
+    )

@@ -1,0 +1,138 @@
+"""The detectors and the recogniser of PP-OCRv6 on ONNX Runtime, one thread: a redactor process has one core.
+
+The detectors were trained further on made radiology (scripts/train_detector); how they look, and what each part of
+that is worth, was measured (docs/detection.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, tiles, without_contained
+from dicom_node.redaction.gate import Gate
+from dicom_node.redaction.onnx import network_input, session
+from dicom_node.redaction.reading import Reading, cut_out, surest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dicom_node.redaction.boxes import Map
+    from dicom_node.redaction.render import Picture
+
+SHORT_SIDE = 480
+LONGEST_SCALED = 2200
+"""A strip is not enlarged beyond this, whatever its short side."""
+
+STRIDE = 32
+"""Input sizes are multiples of the network's stride."""
+
+READ_HEIGHT = 48
+"""Height of a line as the recogniser takes it."""
+
+MODELS = files("dicom_node.redaction") / "models"
+
+
+MARKING = Marking()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a picture is looked at; what is found in any way is found.
+
+    Attributes
+    ----------
+    name : str
+        As in the configuration.
+    network : str
+        File of the detector.
+    everywhere : tuple of float
+        Sizes, as a multiple of the picture's, in which all of it is looked at.
+    gated : tuple of float
+        Sizes in which the places are looked at where the gate says that text may stand.
+    brightens : bool
+        Whether kinds of images that carry dim text are looked at brightened as well.
+    marking : Marking
+        What of the detector's map is text.
+    """
+
+    name: str
+    network: str
+    everywhere: tuple[float, ...]
+    gated: tuple[float, ...]
+    brightens: bool
+    marking: Marking = MARKING
+
+
+THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,), brightens=True)
+FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.5,), brightens=False)
+PROFILES = {profile.name: profile for profile in (THOROUGH, FAST)}
+
+
+class PaddleDetector:
+    """See :class:`dicom_node.redaction.TextDetector`."""
+
+    def __init__(self, profile: Profile = THOROUGH) -> None:
+        self.brightens = profile.brightens
+        self._profile = profile
+        self._find = session(MODELS / profile.network)
+        self._gate = Gate(session(MODELS / "gate.onnx"))
+        self._read = session(files("rapidocr") / "models" / "PP-OCRv6_rec_small.onnx")
+        characters = self._read.get_modelmeta().custom_metadata_map["character"].split("\n")
+        self._characters = ["", *characters, " "]
+        self.name = f"PP-OCRv6 {profile.name} (dicom-node {version('dicom-node')}, rapidocr {version('rapidocr')})"
+
+    def find(self, pictures: Sequence[Picture]) -> list[Box]:
+        """See :class:`dicom_node.redaction.TextDetector`."""
+        return without_contained([box for picture in pictures for box in self._find_in(picture)])
+
+    def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
+        """See :class:`dicom_node.redaction.TextDetector`."""
+        return surest([self._read_line(cut_out(picture, box)) for picture in pictures])
+
+    def _find_in(self, picture: Picture) -> Iterator[Box]:
+        rows, columns = picture.shape[:2]
+        for area, zoom in self._looks(picture):
+            part = picture[area.row : area.row + area.height, area.column : area.column + area.width]
+            if part.size and part.min() != part.max():  # in one colour nothing can be written
+                for box in self._boxes(part, zoom):
+                    yield clipped(box._replace(row=box.row + area.row, column=box.column + area.column), rows, columns)
+
+    def _looks(self, picture: Picture) -> Iterator[tuple[Box, float]]:
+        """Say where to look, and in which sizes."""
+        rows, columns = picture.shape[:2]
+        smallest = min(SHORT_SIDE / min(rows, columns), LONGEST_SCALED / max(rows, columns))
+        profile = self._profile
+        for tile in tiles(Box(0, 0, rows, columns)):
+            yield from ((tile, max(zoom, smallest)) for zoom in profile.everywhere)
+        zooms = [zoom for zoom in profile.gated if zoom > smallest or not profile.everywhere]
+        for area in self._gate.areas(picture) if zooms else ():
+            for tile in tiles(area):
+                yield from ((tile, max(zoom, smallest)) for zoom in zooms)
+
+    def _boxes(self, part: Picture, zoom: float) -> Iterator[Box]:
+        rows, columns = (max(STRIDE, round(side * zoom / STRIDE) * STRIDE) for side in part.shape[:2])
+        resized = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_CUBIC)
+        found = self._find.run(None, {"x": network_input(resized)})[0][0, 0]
+        # A side is rounded to the stride: the map is brought back to square pixels.
+        square = cv2.resize(found, (round(part.shape[1] * rows / part.shape[0]), rows), interpolation=cv2.INTER_LINEAR)
+        return boxes_in(square, self._profile.marking, rows / part.shape[0])
+
+    def _read_line(self, line: Picture) -> Reading:
+        width = max(READ_HEIGHT, round(line.shape[1] * READ_HEIGHT / line.shape[0]))
+        resized = cv2.resize(line, (width, READ_HEIGHT), interpolation=cv2.INTER_CUBIC)
+        return self._decoded(self._read.run(None, {"x": network_input(resized)})[0][0])
+
+    def _decoded(self, scores: Map) -> Reading:
+        """CTC: the best character at each place, repeats joined, blanks dropped."""
+        best = scores.argmax(axis=1)
+        kept = [i for i, code in enumerate(best) if code and (i == 0 or code != best[i - 1])]
+        if not kept:
+            return Reading("", 0.0)
+        text = "".join(self._characters[best[i]] for i in kept)
+        return Reading(text.strip(), float(np.mean([scores[i, best[i]] for i in kept])))

@@ -1,0 +1,1 @@
+"""Training of the text detectors: made crops, the network as PyTorch runs it, and weights back into the ONNX graph."""
