@@ -14,6 +14,7 @@ from tests.support.images import copy_of, frames_of, pydicom_file, uid_of, ultra
 from tests.support.node import Node
 from tests.support.peers import StoreSCP, storescu
 from tests.support.processes import wait_until
+from tests.support.vendor_text import TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
 FILL = 0
 """Displayed black, in all of these images: RGB, and MONOCHROME2 in which 0 occurs."""
 
-# What a person reads in the pictures, as first and last row, first and last column: name and identifier; birth date,
-# sex and institution; date and time (Philips); each line and column of the banner (Terason, Siemens).
-IDENTITY = {
-    "GREYSCALE_IMAGE": [(4, 21, 8, 283), (4, 21, 390, 686), (4, 21, 822, 1010)],
-    "GREYSCALE_CINE": [(4, 20, 6, 222), (4, 20, 304, 536), (4, 20, 642, 790)],
-    "RGB_IMAGE": [
-        *((6, 26, 2, 230), (35, 54, 2, 138)),
-        *((6, 26, 402, 434), (6, 26, 502, 718), (6, 26, 773, 884), (35, 54, 502, 772)),
-    ],
-    "RGB_CINE": [
-        *((4, 22, 111, 242), (27, 47, 111, 223)),
-        *((4, 22, 405, 567), (4, 22, 607, 808), (4, 22, 833, 948), (27, 47, 832, 946)),
-    ],
-}
 FRAMES = {"GREYSCALE_IMAGE": 1, "GREYSCALE_CINE": 27, "RGB_IMAGE": 1, "RGB_CINE": 51, "ultrasound-multiframe": 30}
 """The banner of the last one was blanked by those who published it: what is left on it is the machine's text."""
 
@@ -100,10 +87,10 @@ def test_what_a_person_reads_in_the_banner_is_the_fill_in_every_frame_and_other_
     arrived = hospital.carry(sent)
     frames = 0
     for before, after in zip(frames_of(sent), frames_of(arrived), strict=True):
-        for first_row, last_row, first_column, last_column in IDENTITY.get(name, ()):
-            box = slice(first_row, last_row + 1), slice(first_column, last_column + 1)
-            assert np.unique(before[box]).size > 1
-            assert (after[box] == FILL).all()
+        for text in TEXTS[name]:
+            if text.is_identity:
+                assert np.unique(before[text.place]).size > 1
+                assert (after[text.place] == FILL).all()
         changed = changed_pixels(before, after)
         assert (after[changed] == FILL).all()
         assert 0 < changed.mean() < 0.25

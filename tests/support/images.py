@@ -28,6 +28,14 @@ def pydicom_file(name: str) -> Path:
     return Path(str(get_testdata_file(name, download=False)))
 
 
+def vendor_file(name: str, folder: Path) -> Path:
+    """Find a file of any of the packages by its name without suffix; a packed one is unpacked into ``folder``."""
+    if (ULTRASOUNDS / f"{name}.zip").exists():
+        return ultrasound(name, folder)
+    found = next(ULTRASOUNDS.parent.glob(f"*/{name}.dcm"), None)
+    return found or pydicom_file(f"{name}.dcm")
+
+
 def ultrasound(name: str, folder: Path) -> Path:
     """Return a vendor's ultrasound file; those that are packed are unpacked into ``folder``."""
     packed = ULTRASOUNDS / f"{name}.zip"
