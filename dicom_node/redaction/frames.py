@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from dicom_node.model import Region
 
 
+_WORD = 2
+
+
 class Frames(Protocol):
     """The frames of one instance."""
 
@@ -73,10 +76,17 @@ def open_frames(dataset: Dataset) -> Frames:
     return _BitFrames(dataset, pixels) if pixels.bits_allocated == 1 else _NativeFrames(dataset, pixels)
 
 
-def stored_values(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[np.int64]:
-    """Read stored values out of samples: the bits below High Bit, with their sign (PS3.5 8.1.1)."""
-    values = samples.astype(np.int64)
-    if samples.dtype.kind == "i":  # a signed codestream has done it
+def stored_values(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
+    """Read stored values out of samples: the bits below High Bit, with their sign (PS3.5 8.1.1).
+
+    Returns
+    -------
+    numpy.ndarray
+        int32 for samples of up to 16 bits, int64 for larger ones: room for products with 255.
+    """
+    values: NDArray[Any] = samples.astype(np.int32 if samples.dtype.itemsize <= _WORD else np.int64)
+    is_whole = pixels.bits_stored == samples.dtype.itemsize * 8 and not pixels.signed
+    if samples.dtype.kind == "i" or is_whole:  # a signed codestream has done it; there is nothing to cut off
         return values
     mask = (1 << pixels.bits_stored) - 1
     values = (values >> _shift(pixels)) & mask

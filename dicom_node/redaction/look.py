@@ -82,10 +82,14 @@ def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detecto
         started = time.monotonic()
         pictures = renderer.pictures(group)
         boxes = _boxes_that_go(pictures, decision, detector)
-        groups.append(_Group(first, first + len(group) - 1, pictures[0].mean(axis=-1, dtype=np.float32), boxes))
+        groups.append(_Group(first, first + len(group) - 1, _mean(pictures[0]), boxes))
         seen.seconds["detect"] += time.monotonic() - started
     seen.regions = tuple(_regions(groups))
     return seen
+
+
+def _mean(picture: Picture) -> NDArray[np.float32]:
+    return np.asarray(cv2.transform(picture, np.full((1, 3), 1 / 3)), dtype=np.float32)
 
 
 def _groups(frames: Frames, seen: Seen) -> Iterator[tuple[int, list[NDArray[Any]]]]:

@@ -32,6 +32,8 @@ GAMMA = 0.4
 _DIM_TEXT_MODALITIES = frozenset({"US", "IVUS", "SC", "PT", "OT", "NM", "ES", "XC"})
 _PERCENTILES = (0.5, 99.5)
 _LEVELS = 255
+_SPARSE = 16
+_ENOUGH = 100_000
 _WIDEST = 8
 """How many times wider than most of its values a window may be: 32 grey levels are left to them."""
 
@@ -123,7 +125,10 @@ class Renderer:
     def _as_rgb(self, samples: NDArray[Any]) -> Picture:
         if self._colour == "PALETTE COLOR":
             return palette_to_rgb(self._dataset, stored_values(samples, self._pixels))
-        picture = (stored_values(samples, self._pixels) * _LEVELS // self._pixels.highest).astype(np.uint8)
+        values = stored_values(samples, self._pixels)
+        picture = (values if self._pixels.highest == _LEVELS else values * _LEVELS // self._pixels.highest).astype(
+            np.uint8
+        )
         if self._colour.startswith("YBR_FULL"):
             picture = convert_color_space(picture, "YBR_FULL", "RGB")
         return picture
@@ -181,7 +186,8 @@ def _swapped(words: bytes) -> bytes:
 
 
 def _is_plain(picture: NDArray[Any]) -> bool:
-    return bool((picture == picture[:1, :1]).all())
+    """Whether all pixels are the same; most pictures are told by a few of them."""
+    return bool((picture[::_SPARSE] == picture[:1, :1]).all()) and bool((picture == picture[:1, :1]).all())
 
 
 def _functional_group(dataset: Dataset, keyword: str) -> Dataset:
@@ -205,14 +211,20 @@ def _first_number(holder: Dataset, keyword: str) -> float | None:
 
 
 def _percentile_window(values: NDArray[Any]) -> tuple[float, float]:
-    low, high = np.percentile(values, _PERCENTILES)
+    low, high = np.percentile(_sample(values), _PERCENTILES)
     return float(low), float(high)
 
 
 def _typical_range(values: NDArray[Any]) -> tuple[float, float]:
     """Return between what most values stand, the very lowest (padding, background) and highest (a marker) left out."""
-    inner = values[(values > values.min()) & (values < values.max())]
-    return _percentile_window(inner if inner.size else values)
+    some = _sample(values)
+    inner = some[(some > some.min()) & (some < some.max())]
+    return _percentile_window(inner if inner.size else some)
+
+
+def _sample(values: NDArray[Any]) -> NDArray[Any]:
+    """Return some values of a large frame, from all over it: a window needs no more than tens of thousands."""
+    return values.reshape(-1)[:: values.size // _ENOUGH | 1]  # odd: sides of frames are even
 
 
 def _with_margins(low: float, high: float) -> tuple[float, float]:

@@ -30,8 +30,8 @@ class Word:
     rotation : int
         Degrees, counter-clockwise.
     contrast : float
-        By how much its ink differs, of the displayed range (0 to 1), from what is around it: nine tenths of that, in ``hard``
-        six tenths (the others may be sunk).
+        By how much its ink differs from nine tenths of what is around it (in ``hard`` from six: the rest may be
+        sunk), of the displayed range (0 to 1).
     font, ground : str
         What it is written in, and on: ``none``, ``box``, ``outline``.
     """
