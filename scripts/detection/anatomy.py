@@ -50,6 +50,13 @@ PICTURES = (
     Picture("JPGLosslessP14SV1_1s_1f_8b.dcm", "US", (24, 28, 70, 74)),
     Picture("ultrasound-multiframe.dcm", "US", (28, 30, 84, 66)),
     Picture("gdcm-US-ALOKA-16.dcm", "US", (20, 6, 60, 90)),
+    Picture("J2K_pixelrep_mismatch.dcm", "CT"),
+    Picture("eCT_Supplemental.dcm", "CT"),
+    Picture("color-pl.dcm", "US"),
+    Picture("color3d_jpeg_baseline.dcm", "US", (10, 10, 82, 89)),
+    Picture("US1_UNCR.dcm", "US", (23, 7, 70, 93)),
+    Picture("OBXXXX1A.dcm", "US", (18, 25, 85, 97)),
+    Picture("GREYSCALE_IMAGE.dcm", "US", (13, 13, 89, 87)),
 )
 """Each was looked at; of pictures that come in several encodings, one."""
 
