@@ -35,8 +35,8 @@ from dicom_node.model import PolicyName
 AE_TITLE_LENGTH = 16
 
 NEVER_SAFE = (
-    "", " ", "SMITH", "SMITH JOHN", "DOE^JANE", "ROE, A.", "4711-0815", "1234567", "A1234567", "1970-01-02", "02.01.1970",
-    "2 JAN 1970", "12:34:56", "35", "056Y",
+    "", " ", "SMITH", "SMITH JOHN", "DOE^JANE", "ROE, A.", "4711-0815", "1234567", "A1234567", "1970-01-02",
+    "02.01.1970", "2 JAN 1970", "12:34:56", "35", "056Y",
 )  # fmt: skip
 """Made-up identity, and nothing at all: no pattern of safe text may match it."""
 

@@ -32,9 +32,7 @@ def policies(configuration: Configuration) -> dict[str, Policy]:
         When a rule file cannot be read or understood.
     """
     return {
-        route.name: _policy(route, configuration.redact)
-        for route in configuration.routes
-        if route.policy != "pass"
+        route.name: _policy(route, configuration.redact) for route in configuration.routes if route.policy != "pass"
     }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dicom_node.errors import Hold
 from dicom_node.redaction.header import HeaderValues
 from dicom_node.redaction.identity import kind_of_identity
-from dicom_node.redaction.readings import LEGIBLE, normal
+from dicom_node.redaction.readings import is_legible, normal
 from dicom_node.redaction.safe_text import is_safe
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class Decision:
         For any other policy: nothing is sent on a word that is not understood.
     """
 
-    def __init__(
-        self, policy: str, dataset: Dataset, safe_text: tuple[str, ...] = (), spacy_model: str = ""
-    ) -> None:
+    def __init__(self, policy: str, dataset: Dataset, safe_text: tuple[str, ...] = (), spacy_model: str = "") -> None:
         if policy not in {"all-text", "keep-safe-text", "phi-only"}:
             msg = f"no such policy: {policy}"
             raise Hold(msg)
@@ -79,7 +77,7 @@ class Decision:
     def verdict(self, reading: Reading) -> Verdict:
         """Decide about the box with this reading."""
         text = normal(reading.text)
-        if not text or reading.confidence < LEGIBLE:
+        if not is_legible(text, reading.confidence):
             return Verdict(goes=True)
         if kind := self._header.kind_of(text):
             return Verdict(goes=True, kind=kind)

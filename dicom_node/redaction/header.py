@@ -1,4 +1,4 @@
-"""Identifying values of the header, looked for in readings: fuzzily, in any order, in the forms in which they are burned in.
+"""Identifying values of the header, looked for in readings: fuzzily, in any order, in all forms that people burn in.
 
 They only ever force redaction. What is too short to tell anybody apart counts only where it is all that a box says.
 """
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 FUZZY = 85.0
 """Percent similarity from which a header value is taken for burned in, misread letters allowed for."""
 
+FUZZY_WHOLE = 75.0
+"""The same for a long name that is all that a box says: more may be misread of it before it is something else."""
+
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(
         (
@@ -58,6 +61,8 @@ _GERMAN = str.maketrans({"Ä": "AE", "Ö": "OE", "Ü": "UE"})
 
 _SHORTEST = 2
 _SHORTEST_WORD = 3
+"""Letters of what counts as one word of many, and of a name of staff: they sign with two, and CC is also a view."""
+
 _SHORTEST_PART = 4
 _SHORTEST_OF_PLACE = 5
 """Letters of a word of an institution or address that counts by itself."""
@@ -103,8 +108,8 @@ class HeaderValues:
         return (
             self._whole.get(squeezed)
             or next((kind for word in words if (kind := self._words.get(word))), "")
-            or next((kind for value, kind in self._parts.items() if _is_part(value, kind, squeezed, words)), "")
             or self._kind_of_number(text)
+            or next((kind for value, kind in self._parts.items() if _is_part(value, kind, squeezed, words)), "")
         )
 
     def _kind_of_number(self, text: str) -> Kind:
@@ -148,7 +153,7 @@ class HeaderValues:
         """Note a form: a long one counts as a part of a reading, a short one as its own measure says."""
         if len(form) >= _SHORTEST_PART:
             self._parts.setdefault(form, kind)
-        elif len(form) >= _SHORTEST:
+        elif len(form) >= (_SHORTEST_WORD if kind == "physician" else _SHORTEST):
             if_short.setdefault(form, kind)
 
 
@@ -158,12 +163,17 @@ def _is_part(value: str, kind: Kind, squeezed: str, words: list[str]) -> bool:
         return False
     if fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0:
         return True
-    misread = 2 if len(value) >= _LONG_WORD else 1
-    return kind in _OF_WORDS and any(
-        Levenshtein.distance(value, word, score_cutoff=misread) <= misread
-        for word in words
-        if len(word) >= _SHORTEST_PART
-    )
+    return kind in _OF_WORDS and (_is_nearly(value, squeezed) or any(_is_misread(value, word) for word in words))
+
+
+def _is_nearly(value: str, squeezed: str) -> bool:
+    is_long = min(len(value), len(squeezed)) >= _LONG_WORD
+    return is_long and fuzz.ratio(value, squeezed, score_cutoff=FUZZY_WHOLE) > 0
+
+
+def _is_misread(value: str, word: str) -> bool:
+    most = 2 if len(value) >= _LONG_WORD else 1
+    return len(word) >= _SHORTEST_PART and Levenshtein.distance(value, word, score_cutoff=most) <= most
 
 
 def _name_forms(group: str) -> Iterator[str]:
@@ -183,8 +193,10 @@ def _name_forms(group: str) -> Iterator[str]:
 
 def _age_patterns(value: str) -> Iterator[re.Pattern[str]]:
     """Write an age (``056Y``) with the units people write: 56Y, 56 yrs."""
-    if found := re.fullmatch(r"0*(\d+)([YMWD])", value.strip()):
-        yield re.compile(rf"(?<![\d.,])0*{found[1]} ?(?:{_AGE_UNITS[found[2]]})(?![A-Z\d])|(?<!\d){value.strip()}(?!\w)")
+    if found := re.fullmatch(r"(\d{1,3})([YMWD])", value.strip()):
+        number, unit = found.groups()
+        units = _AGE_UNITS[unit]
+        yield re.compile(rf"(?<![\d.,])(?:0*{int(number)} ?(?:{units})|{number}{unit})(?![A-Z\d])")
 
 
 def _date_forms(value: str) -> Iterator[str]:

@@ -71,8 +71,8 @@ def kind_of_identity(text: str, more_safe: tuple[str, ...] = (), spacy_model: st
     return (
         _kind_of_number(text, more_safe)
         or label_in(text)
-        or _kind_of_words(text)
         or _kind_by_presidio(text)
+        or _kind_of_words(text)
         or (_kind_by_spacy(text, spacy_model) if spacy_model else "")
     )
 

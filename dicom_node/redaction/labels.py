@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, get_args
 
 from dicom_node.model import Kind
-from dicom_node.redaction.readings import LEGIBLE, normal, plain
+from dicom_node.redaction.readings import is_legible, normal, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ REACH = 2.0
 PITCH = 1.2
 """Heights of a label between it and a value below: about one line."""
 
-_SIGNS = r"[\s:.#=°º\-]*"
+_SIGNS = r"[\s:.#=°º()\-]*"
 
 
 def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
@@ -50,7 +50,7 @@ def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: Tex
         return dict.fromkeys(boxes, "")
     readings = [detector.read(pictures, box) for box in boxes]
     verdicts = [decision.verdict(reading) for reading in readings]
-    values = values_beside(boxes, [reading.text if reading.confidence >= LEGIBLE else "" for reading in readings])
+    values = values_beside(boxes, [text if is_legible(text, sure) else "" for text, sure in readings])
     decided = zip(boxes, verdicts, strict=True)
     return {box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values}
 
@@ -63,7 +63,7 @@ def label_in(text: str) -> Kind:
 
 def is_label(text: str) -> bool:
     """Whether a reading is a label and nothing else, so that its value stands in another box."""
-    return bool(_anywhere().sub(" ", plain(normal(text))).strip(" :.#=°º-/") == "" and label_in(text))
+    return bool(_anywhere().sub(" ", plain(normal(text))).strip(" :.#=°º()-/") == "" and label_in(text))
 
 
 def values_beside(boxes: Sequence[Box], texts: Sequence[str]) -> dict[Box, Kind]:
@@ -138,4 +138,4 @@ def _anywhere() -> re.Pattern[str]:
 
 
 def _words(label: str) -> str:
-    return " ".join(re.split(r"[\s:.#=°º\-]+", label.strip(" :.#=°º-").upper()))
+    return " ".join(re.split(r"[\s:.#=°º()\-]+", label.strip(" :.#=°º()-").upper()))

@@ -15,6 +15,10 @@ _WITHOUT_DECOMPOSITION = str.maketrans(
     {"Ø": "O", "Ł": "L", "Đ": "D", "Æ": "AE", "Œ": "OE", "Þ": "TH", "ẞ": "SS", "İ": "I"}
 )
 _AS_LETTERS = str.maketrans("012568", "OIZSGB")
+_BLURRED = frozenset("O口")
+_BOXES = frozenset("□■▯口")
+"""How letters come out that are too small, or that a font does not have."""
+
 _ONE_STROKE = str.maketrans("L", "I")
 _TO_DIGITS = str.maketrans("OoQDIlSs", "00001155")
 _TO_LETTERS = str.maketrans("015", "OIS")
@@ -39,6 +43,13 @@ def folded(text: str) -> str:
     """Return letters and digits alone, with one sign for those that are taken for each other."""
     squeezed = "".join(character for character in plain(text) if character.isalnum())
     return squeezed.translate(_AS_LETTERS).translate(_ONE_STROKE)
+
+
+def is_legible(text: str, confidence: float) -> bool:
+    """Whether a reading says something: it does not where the recogniser saw nothing but rings and boxes."""
+    signs = folded(text)
+    is_blurred = len(signs) > 1 and set(signs) <= _BLURRED
+    return bool(text.strip()) and confidence >= LEGIBLE and not is_blurred and not _BOXES & set(text)
 
 
 def repaired(text: str) -> str:
