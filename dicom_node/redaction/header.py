@@ -106,7 +106,7 @@ class HeaderValues:
         squeezed = folded(text)
         words = [word for word in map(folded, re.split(r"[\s,;:^/.\-=()]+", text)) if word]
         return (
-            self._whole.get(squeezed)
+            self._whole.get(squeezed, "")
             or next((kind for word in words if (kind := self._words.get(word))), "")
             or self._kind_of_number(text)
             or next((kind for value, kind in self._parts.items() if _is_part(value, kind, squeezed, words)), "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 
 from dicom_node.model import Kind
 from dicom_node.redaction.readings import is_legible, normal, plain
+from dicom_node.redaction.safe_text import is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: Tex
 
 def label_in(text: str) -> Kind:
     """Return the kind of value that a label in a reading announces; empty without a label."""
-    found = _anywhere().search(plain(normal(text)))
+    found = None if is_safe(text) else _anywhere().search(plain(normal(text)))  # "DR 60" is no doctor
     return _kinds()[_words(found[1])] if found else ""
 
 

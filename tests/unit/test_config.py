@@ -131,8 +131,8 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST.replace("routes: [", "routes: [{name: all, destinations: [clean]}, "), "routes", "unique"),
         (SMALLEST + "redact: {spacy_model: en_core_made_up}\n", "redact.spacy_model", "install it as a package"),
         (SMALLEST + "redact: {spacy_model: ../models}\n", "redact.spacy_model", "install it as a package"),
-        (SMALLEST.replace("name: all", "name: all, safe_text: ['(A']"), "routes.0.safe_text", "regular expression"),
-        (SMALLEST.replace("name: all", "name: all, safe_text: ['.*']"), "routes.0.safe_text", "one technical text"),
+        (SMALLEST.replace("all,", "all, safe_text: ['(A'],"), "routes.0.safe_text", "regular expression"),
+        (SMALLEST.replace("all,", "all, safe_text: ['.*'],"), "routes.0.safe_text", "one technical text"),
         (
             SMALLEST.replace("name: all", "name: all, safe_text: ['[A-Z ]+']"),
             "routes.0.safe_text",

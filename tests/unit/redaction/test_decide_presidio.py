@@ -1,4 +1,4 @@
-"""``phi-only``: header values, labels, names, dates, numbers, what Presidio's recognizers know, and a spaCy pipeline."""
+"""``phi-only``: header values, labels, names, dates, numbers, Presidio's recognizers, and a spaCy pipeline."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_identity_goes(decision: Decision, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Gen OB", "Sag Liver", "Adv Breast", "MI 0.6", "120 kV", "12:34:56", "DR 60", "TR 4500", "b1000", "Abdomen routine",
-     "35", "Zqx", "1234.567", "kV120mA250"],
+    ["Gen OB", "Sag Liver", "Adv Breast", "MI 0.6", "120 kV", "12:34:56", "DR 60", "TR 4500", "b1000",
+     "Abdomen routine", "35", "Zqx", "1234.567", "kV120mA250"],
 )  # fmt: skip
 def test_other_text_stays_where_it_is_legible(decision: Decision, text: str) -> None:
     assert not decision.goes(Reading(text, 0.99))
@@ -55,7 +55,8 @@ def test_signs_that_are_all_alike_say_nothing_and_go(decision: Decision, text: s
 
 @pytest.mark.parametrize(
     ("text", "kind"),
-    [("jane@example.org", "contact"), ("078-05-1120", "id"), ("MRN: 5", "id"), ("Dr Who", "physician"), ("MRN", "label")],
+    [("jane@example.org", "contact"), ("078-05-1120", "id"), ("MRN: 5", "id"), ("Dr Who", "physician"),
+     ("MRN", "label")],
 )  # fmt: skip
 def test_the_kind_of_identity_is_one_of_a_closed_list(text: str, kind: str) -> None:
     assert kind_of_identity(text) == kind
@@ -91,6 +92,6 @@ def test_a_spacy_pipeline_that_is_installed_is_asked(pipeline: str) -> None:
 
 
 def test_a_pipeline_that_is_not_installed_is_an_error_and_not_a_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spacy.cli.download", lambda name: pytest.fail(name))
+    monkeypatch.setattr("spacy.cli.download", pytest.fail)
     with pytest.raises(ConfigurationError, match=r"redact\.spacy_model: .*install"):
         kind_of_identity("ZQXVILLE", spacy_model="no_such_pipeline")

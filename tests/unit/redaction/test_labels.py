@@ -45,14 +45,15 @@ def beside(text: str) -> set[Box]:
     ("text", "kind"),
     [("Name:", "name"), ("Patient", "name"), ("DOB", "date"), ("D.O.B.", "date"), ("Pat ID", "id"), ("PatID:", "id"),
      ("MRN#", "id"), ("Acc#", "id"), ("Ref. Phys", "physician"), ("Inst", "institution"), ("Nom :", "name"),
-     ("Geb.", "date"), ("Fecha nac.", "date"), ("Prénom", "name"), ("Né(e) le", "date"), ("Tel.", "phone"), ("Age", "age")],
+     ("Geb.", "date"), ("Fecha nac.", "date"), ("Prénom", "name"), ("Né(e) le", "date"), ("Tel.", "phone"),
+     ("Age", "age")],
 )  # fmt: skip
 def test_labels_are_known_with_and_without_their_signs(text: str, kind: str) -> None:
     assert label_in(text) == kind
     assert is_label(text)
 
 
-@pytest.mark.parametrize("text", ["", "L", "Axial", "kV 120", "IDEAL", "Patella", "Named", "DRIVE", "Aged"])
+@pytest.mark.parametrize("text", ["", "L", "Axial", "kV 120", "IDEAL", "Patella", "Named", "DRIVE", "Aged", "DR 60", "Ref mAs 210"])
 def test_other_text_is_no_label(text: str) -> None:
     assert label_in(text) == ""
     assert not is_label(text)
