@@ -53,7 +53,9 @@ def test_labels_are_known_with_and_without_their_signs(text: str, kind: str) -> 
     assert is_label(text)
 
 
-@pytest.mark.parametrize("text", ["", "L", "Axial", "kV 120", "IDEAL", "Patella", "Named", "DRIVE", "Aged", "DR 60", "Ref mAs 210"])
+@pytest.mark.parametrize(
+    "text", ["", "L", "Axial", "kV 120", "IDEAL", "Patella", "Named", "DRIVE", "Aged", "DR 60", "Ref mAs 210"]
+)
 def test_other_text_is_no_label(text: str) -> None:
     assert label_in(text) == ""
     assert not is_label(text)
