@@ -203,6 +203,7 @@ def _as_json(region: Region) -> dict[str, Any]:
         "height": region.height,
         "frames": [region.first_frame, region.last_frame],
         "source": region.source,
+        "kind": region.kind,
     }
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections import Counter
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -31,6 +33,12 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.model import PolicyName
 
 AE_TITLE_LENGTH = 16
+
+NEVER_SAFE = (
+    "", " ", "SMITH", "SMITH JOHN", "DOE^JANE", "ROE, A.", "4711-0815", "1234567", "A1234567", "1970-01-02",
+    "02.01.1970", "2 JAN 1970", "12:34:56", "35", "056Y",
+)  # fmt: skip
+"""Made-up identity, and nothing at all: no pattern of safe text may match it."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -93,8 +101,18 @@ class Redact(_Frozen):
     processes: Annotated[int, Field(ge=0)] = 0
     fill: Literal["black", "background", "contrast"] | Annotated[int, Field(ge=-(1 << 31), lt=1 << 32)] = "black"
     tesseract_language: str = "eng"
+    spacy_model: str = ""
     maximum_bytes: PositiveInt = 2 << 30
     limit_seconds: PositiveFloat = 1800.0
+
+    @field_validator("spacy_model")
+    @classmethod
+    def _is_installed(cls, name: str) -> str:
+        """Refuse what spaCy would not find, or Presidio's engine would download."""
+        if name and not (name.isidentifier() and any(distributions(name=name))):
+            msg = f"no spaCy pipeline {name!r} is installed; install it as a package (pip install), or leave it empty"
+            raise ValueError(msg)
+        return name
 
 
 class DicomDestination(_Frozen):
@@ -139,6 +157,7 @@ class Route(_Frozen):
     policy: PolicyName = "keep-safe-text"
     rules: tuple[Path, ...] = ()
     ultrasound_regions: bool = False
+    safe_text: tuple[str, ...] = ()
     overlays: Literal["remove", "redact"] = "remove"
     documents: Literal["hold", "remove"] = "hold"
     annotations: Literal["hold", "remove"] = "hold"
@@ -165,6 +184,21 @@ class Route(_Frozen):
             msg = f"{_listed(sorted(unknown))}: neither CalledAETitle, CallingAETitle nor an attribute keyword of PS3.6"
             raise ValueError(msg)
         return match
+
+    @field_validator("safe_text")
+    @classmethod
+    def _is_narrow(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what is no regular expression, or would spare what is about a person."""
+        for pattern in patterns:
+            try:
+                spared = [text for text in NEVER_SAFE if re.fullmatch(pattern, text, re.IGNORECASE)]
+            except re.error as error:
+                msg = f"{pattern!r} is not a regular expression: {error}"
+                raise ValueError(msg) from None
+            if spared:
+                msg = f"{pattern!r} would also spare {spared[0]!r}; allowed are patterns of one technical text"
+                raise ValueError(msg)
+        return patterns
 
 
 class Configuration(_Frozen):

@@ -17,6 +17,10 @@ PolicyName = Literal["all-text", "keep-safe-text", "phi-only", "pass"]
 """``pass`` forwards the instance as it is: an explicit word on a route, never a default and never a fallback."""
 
 
+Kind = Literal["", "name", "physician", "id", "date", "age", "institution", "address", "phone", "contact", "label"]
+"""What a piece of burned-in identity is; empty when that is not known. A closed list: never text of an image."""
+
+
 class State(StrEnum):
     """Where an instance, or one delivery of it, stands."""
 
@@ -144,7 +148,8 @@ class StoreStatus:
 class Region:
     """A rectangle of pixels in a range of frames, in pixels, row and column counted from 0.
 
-    ``source`` says what found it: ``text``, ``rule``, ``overlay``. ``last_frame`` is included.
+    ``source`` says what found it: ``text``, ``rule``, ``overlay``. ``last_frame`` is included. ``kind`` says what was
+    read there; two rectangles that differ by it alone are the same region.
     """
 
     row: int
@@ -154,6 +159,7 @@ class Region:
     first_frame: int = 0
     last_frame: int = 0
     source: str = "text"
+    kind: Kind = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

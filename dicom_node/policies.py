@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dicom_node.config import Configuration, Route
+    from dicom_node.config import Configuration, Redact, Route
     from dicom_node.redaction.rules import Rule
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
@@ -32,9 +32,7 @@ def policies(configuration: Configuration) -> dict[str, Policy]:
         When a rule file cannot be read or understood.
     """
     return {
-        route.name: _policy(route, configuration.redact.fill)
-        for route in configuration.routes
-        if route.policy != "pass"
+        route.name: _policy(route, configuration.redact) for route in configuration.routes if route.policy != "pass"
     }
 
 
@@ -63,14 +61,16 @@ def _load(path: Path) -> tuple[Rule, ...]:
     return rule_file.rules
 
 
-def _policy(route: Route, fill: str | int) -> Policy:
+def _policy(route: Route, redact: Redact) -> Policy:
     return Policy(
         name=route.policy,
-        fill=fill,
+        fill=redact.fill,
         rules=load_rules(route.rules),
         ultrasound_regions=route.ultrasound_regions,
         overlays=route.overlays,
         documents=route.documents,
         annotations=route.annotations,
+        safe_text=route.safe_text,
+        spacy_model=redact.spacy_model,
         second_look=route.strict if route.second_look is None else route.second_look,
     )

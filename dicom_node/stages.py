@@ -63,7 +63,8 @@ def redact_instance(
     else:
         dataset = read(original)
         # A release is an operator's word for this one instance: its policy alone, without what a route adds.
-        redaction = redact(dataset, policies.get(route) or Policy(policy, configuration.redact.fill), detector)
+        released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
+        redaction = redact(dataset, policies.get(route) or released, detector)
         instance = identity(dataset)
         path = spool.write_redacted(entry.id, entry.attempts, lambda file: write(dataset, file))
     clean = RedactedFile(path.name, path, instance, path.stat().st_size)

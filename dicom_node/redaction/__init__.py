@@ -65,6 +65,10 @@ class Policy:
         Overlay planes go, or are kept without the text in them.
     documents, annotations : {'hold', 'remove'}
         What becomes of instances that are an encapsulated document, or a presentation state with graphic annotations.
+    safe_text : tuple of str
+        Regular expressions of text that is safe beside what the package knows.
+    spacy_model : str
+        An installed spaCy pipeline, which looks for names and places in ``phi-only``; empty for none.
     second_look : bool
         The result is decoded again from its bytes and looked at again; text that can still be read, and should have
         gone, is painted; if it is there after that, the instance is held.
@@ -77,6 +81,8 @@ class Policy:
     overlays: Literal["remove", "redact"] = "remove"
     documents: Literal["hold", "remove"] = "hold"
     annotations: Literal["hold", "remove"] = "hold"
+    safe_text: tuple[str, ...] = ()
+    spacy_model: str = ""
     second_look: bool = False
 
 
@@ -102,7 +108,7 @@ def redact(dataset: Dataset, policy: Policy, detector: TextDetector) -> Redactio
     Hold
         Whatever cannot be decoded, does not add up, or cannot be written back without another loss.
     """
-    decision = Decision(policy.name, dataset)
+    decision = Decision(policy.name, dataset, policy.safe_text, policy.spacy_model)
     emptied = clean_without_pixels(dataset, documents=policy.documents, annotations=policy.annotations)
     if emptied:
         return _described(dataset, Redaction(Outcome.CLEANED, actions=emptied, engine=detector.name))

@@ -11,12 +11,14 @@ import numpy as np
 
 from dicom_node.model import Region
 from dicom_node.redaction.frames import clear_unused_bits, stored_values
+from dicom_node.redaction.labels import boxes_that_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from dicom_node.model import Kind
     from dicom_node.redaction.boxes import Box
     from dicom_node.redaction.decide import Decision
     from dicom_node.redaction.detect import TextDetector
@@ -65,7 +67,7 @@ class _Group:
     first: int
     last: int
     mean: NDArray[np.float32]
-    boxes: list[Box]
+    boxes: dict[Box, Kind]
 
 
 def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detector: TextDetector) -> Seen:
@@ -81,7 +83,7 @@ def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detecto
     for first, group in _groups(frames, seen):
         started = time.monotonic()
         pictures = renderer.pictures(group)
-        boxes = _boxes_that_go(pictures, decision, detector)
+        boxes = boxes_that_go(pictures, decision, detector)
         groups.append(_Group(first, first + len(group) - 1, _mean(pictures[0]), boxes))
         seen.seconds["detect"] += time.monotonic() - started
     seen.regions = tuple(_regions(groups))
@@ -129,13 +131,6 @@ def _are_alike(one: NDArray[Any], other: NDArray[Any], pixels: PixelFormat) -> b
     return float(np.abs(small[0] - small[1]).mean()) <= ALIKE * float(np.ptp(small))
 
 
-def _boxes_that_go(pictures: list[Picture], decision: Decision, detector: TextDetector) -> list[Box]:
-    boxes = detector.find(pictures)
-    if decision.reads:
-        boxes = [box for box in boxes if decision.goes(detector.read(pictures, box))]
-    return boxes
-
-
 def _regions(groups: list[_Group]) -> Iterator[Region]:
     """Give each box the frames of its group and of every other group in which the same text stands.
 
@@ -144,9 +139,9 @@ def _regions(groups: list[_Group]) -> Iterator[Region]:
     """
     done: list[Region] = []
     for group in groups:
-        for box in group.boxes:
+        for box, kind in group.boxes.items():
             for run in _runs([other for other in groups if other is group or _stands_in(box, group, other)]):
-                region = Region(box.row, box.column, box.height, box.width, run[0].first, run[-1].last)
+                region = Region(box.row, box.column, box.height, box.width, run[0].first, run[-1].last, kind=kind)
                 if not any(_covers(other, region) for other in done):
                     done.append(region)
                     yield region

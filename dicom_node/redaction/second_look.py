@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom import dcmread
 
-from dicom_node.redaction.decide import LEGIBLE, Decision
+from dicom_node.redaction.decide import Decision, Verdict
 from dicom_node.redaction.frames import open_frames
 from dicom_node.redaction.look import find_regions
 from dicom_node.redaction.part10 import write
+from dicom_node.redaction.readings import LEGIBLE
 from dicom_node.redaction.render import Renderer
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ class _Legible(Decision):
         """Always: whether it can be read is the question."""
         return True
 
-    def goes(self, reading: Reading) -> bool:
-        """Whether it can be read, and goes."""
+    def verdict(self, reading: Reading) -> Verdict:
+        """Decide that what can be read goes, where it should have gone."""
         characters = sum(character.isalnum() for character in reading.text)
-        is_legible = reading.confidence >= LEGIBLE and characters >= FEWEST_CHARACTERS
-        return is_legible and (not self._decision.reads or self._decision.goes(reading))
+        if reading.confidence < LEGIBLE or characters < FEWEST_CHARACTERS:
+            return Verdict(goes=False)
+        return self._decision.verdict(reading) if self._decision.reads else Verdict(goes=True)
 
 
 def _is_painted(region: Region, painted: Sequence[Region]) -> bool:

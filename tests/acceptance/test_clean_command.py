@@ -59,7 +59,7 @@ def _assert_report(report: dict[str, dict[str, Any]], tree: Path) -> None:
     assert outcomes == {WITHOUT_TEXT: "unchanged", WITH_TEXT: "cleaned", HELD: "held"}
     regions = report[str(tree / WITH_TEXT)]["regions"]
     assert regions
-    assert all(set(region) == {"left", "top", "width", "height", "frames", "source"} for region in regions)
+    assert all(set(region) == {"left", "top", "width", "height", "frames", "source", "kind"} for region in regions)
     assert report[str(tree / HELD)]["reason"]
     assert report[str(tree / WITHOUT_TEXT)]["reason"] is None
 

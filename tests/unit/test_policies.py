@@ -100,17 +100,20 @@ def test_every_word_of_a_route_reaches_its_policy() -> None:
                 "overlays": "redact",
                 "documents": "remove",
                 "annotations": "remove",
+                "safe_text": ["PROTO [A-D]"],
             },
             redact={"fill": "contrast"},
         )
     )["route-0"]
     assert (made.name, made.fill, made.ultrasound_regions) == ("phi-only", "contrast", True)
     assert (made.overlays, made.documents, made.annotations) == ("redact", "remove", "remove")
+    assert made.safe_text == ("PROTO [A-D]",)
 
 
 def test_a_route_that_says_nothing_removes_and_holds() -> None:
     made = policy()
     assert (made.name, made.overlays, made.documents, made.annotations) == ("keep-safe-text", "remove", "hold", "hold")
+    assert (made.safe_text, made.spacy_model) == ((), "")
 
 
 def test_a_route_that_passes_has_no_policy_for_pixels() -> None:
