@@ -1,0 +1,104 @@
+"""Barcodes on made pictures, with the rectangle of each, to measure what is found of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+import zxingcpp
+
+from .textures import generated
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+    from numpy.typing import NDArray
+
+    Grey = NDArray[np.float32]
+
+MATRIX = ("QRCode", "DataMatrix", "PDF417", "Aztec")
+LINEAR = ("Code128", "Code39", "Code93", "EAN13", "EAN8", "UPCA", "ITF", "Codabar")
+MODALITIES = ("CT", "MR", "DX", "US")
+GROUNDS = ("card", "bare", "border")
+"""On a light card with its quiet zone; light straight on the picture; light on a black border."""
+
+SHORTEST, LONGEST = 40, 300
+"""Of a code's longest side, in pixels."""
+
+
+class Case(NamedTuple):
+    """A picture with one code.
+
+    ``picture`` is uint8, shape (rows, columns, 3); ``place`` is the row, column, height and width of the code's modules.
+    """
+
+    kind: str
+    ground: str
+    module: int
+    contrast: float
+    turned: float
+    picture: NDArray[np.uint8]
+    place: tuple[int, int, int, int]
+
+
+def make_case(rng: Generator, kind: str, ground: str, rows: int, columns: int) -> Case:
+    """Draw one code of a kind into a texture."""
+    modality = str(rng.choice(MODALITIES))
+    picture = generated(rng, modality, rows, columns)
+    symbol, module = _symbol(rng, kind)
+    turned = float(rng.choice([0, 90, 180, 270])) + (float(rng.uniform(-6, 6)) if rng.random() < 1 / 3 else 0.0)
+    contrast = float(rng.choice([0.3, 0.5, 0.9]))
+    ink, quiet = _turned(symbol, turned), module * (10 if kind in LINEAR else 4)
+    height, width = ink.shape
+    row, column = (int(rng.integers(quiet, side - length - quiet)) for side, length in zip(picture.shape, ink.shape, strict=True))
+    light = float(rng.uniform(contrast + 0.05, 1.0))
+    around = picture[row - quiet : row + height + quiet, column - quiet : column + width + quiet]
+    if ground == "card":
+        around[:] = light
+        code = light - contrast * ink
+    else:
+        if ground == "border":
+            around[:] = 0.02
+        behind = picture[row : row + height, column : column + width]
+        code = behind + ink * np.maximum(light - behind, 0)
+    picture[row : row + height, column : column + width] = code
+    picture += rng.normal(0, 0.01, picture.shape).astype(np.float32)
+    tint = rng.uniform(0.7, 1, 3) if rng.random() < 1 / 4 else np.ones(3)
+    shown = (np.clip(picture, 0, 1)[..., None] * tint * 255).astype(np.uint8)
+    return Case(kind, ground, module, contrast, turned, shown, (row, column, height, width))
+
+
+def _symbol(rng: Generator, kind: str) -> tuple[Grey, int]:
+    """Return a code's ink, 1 where a module is dark, and the pixels of a module."""
+    barcode = zxingcpp.create_barcode(_content(rng, kind), getattr(zxingcpp.BarcodeFormat, kind))
+    modules = (np.array(barcode.to_image(add_quiet_zones=False)) < 128).astype(np.float32)  # noqa: PLR2004 - dark
+    longest = max(modules.shape)
+    fits = [m for m in range(1 if kind in LINEAR else 2, 9) if SHORTEST <= m * longest <= LONGEST] or [1]
+    module = int(rng.choice(fits))
+    if kind in LINEAR:
+        modules = modules[:1].repeat(max(8, round(float(rng.uniform(0.15, 0.5)) * longest)), axis=0)
+    return modules.repeat(module, axis=0).repeat(module, axis=1), module
+
+
+def _content(rng: Generator, kind: str) -> str:
+    digits = "".join(str(d) for d in rng.integers(0, 10, 12))
+    lengths = {"EAN13": 12, "EAN8": 7, "UPCA": 11, "ITF": 2 * int(rng.integers(3, 7)), "Codabar": 8}
+    if kind in lengths:
+        number = digits[: lengths[kind]]
+        return f"A{number}B" if kind == "Codabar" else number
+    return f"MRN {digits[:4]}-{digits[4:8]} DOE"[: None if kind in MATRIX else 8]
+
+
+def _turned(ink: Grey, degrees: float) -> Grey:
+    """Turn a code; what is around it stays without ink."""
+    quarters = round(degrees / 90)
+    ink = np.rot90(ink, quarters).copy()
+    slant = degrees - 90 * quarters
+    if not slant:
+        return ink
+    height, width = ink.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), slant, 1)
+    sine, cosine = abs(matrix[0, 1]), abs(matrix[0, 0])
+    size = (round(height * sine + width * cosine), round(height * cosine + width * sine))
+    matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    return np.asarray(cv2.warpAffine(ink, matrix, size, flags=cv2.INTER_LINEAR), dtype=np.float32)
