@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from dicom_node.model import Region
+from dicom_node.redaction.barcodes import find_barcodes
 from dicom_node.redaction.frames import clear_unused_bits, stored_values
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _boxes_that_go(pictures: list[Picture], decision: Decision, detector: TextDe
     boxes = detector.find(pictures)
     if decision.reads:
         boxes = [box for box in boxes if decision.goes(detector.read(pictures, box))]
-    return boxes
+    return [*boxes, *find_barcodes(pictures)]
 
 
 def _regions(groups: list[_Group]) -> Iterator[Region]:

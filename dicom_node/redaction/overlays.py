@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicom_node.errors import Hold
 from dicom_node.model import Region
+from dicom_node.redaction.barcodes import find_barcodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,10 +58,12 @@ def _redact_plane(dataset: Dataset, group: int, decision: Decision, detector: Te
     bits = _bits(dataset, group)
     for index, plane in enumerate(bits):
         picture = np.repeat((plane * np.uint8(255))[..., None], 3, axis=2)
-        for box in detector.find([picture]):
-            if not decision.reads or decision.goes(detector.read([picture], box)):
-                plane[box.row : box.row + box.height, box.column : box.column + box.width] = 0
-                yield Region(*box, first_frame=index, last_frame=index, source="overlay")
+        boxes = detector.find([picture])
+        if decision.reads:
+            boxes = [box for box in boxes if decision.goes(detector.read([picture], box))]
+        for box in (*boxes, *find_barcodes([picture])):
+            plane[box.row : box.row + box.height, box.column : box.column + box.width] = 0
+            yield Region(*box, first_frame=index, last_frame=index, source="overlay")
     packed = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     dataset[group, _DATA].value = _in_order(dataset, group, packed + b"\0" * (len(packed) % 2))
 

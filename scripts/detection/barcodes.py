@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 import zxingcpp
 
+from dicom_node.redaction.barcodes import find_barcodes
+
 from .textures import generated
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.random import Generator
     from numpy.typing import NDArray
 
@@ -19,8 +25,8 @@ if TYPE_CHECKING:
 MATRIX = ("QRCode", "DataMatrix", "PDF417", "Aztec")
 LINEAR = ("Code128", "Code39", "Code93", "EAN13", "EAN8", "UPCA", "ITF", "Codabar")
 MODALITIES = ("CT", "MR", "DX", "US")
-GROUNDS = ("card", "bare", "border")
-"""On a light card with its quiet zone; light straight on the picture; light on a black border."""
+GROUNDS = ("card", "border", "damaged", "bare")
+"""On a light card with its quiet zone; light on black; a card with a fifth struck out; light straight on anatomy."""
 
 SHORTEST, LONGEST = 40, 300
 """Of a code's longest side, in pixels."""
@@ -29,7 +35,7 @@ SHORTEST, LONGEST = 40, 300
 class Case(NamedTuple):
     """A picture with one code.
 
-    ``picture`` is uint8, shape (rows, columns, 3); ``place`` is the row, column, height and width of the code's modules.
+    ``picture`` is uint8, shape (rows, columns, 3); ``place`` is that of the modules: row, column, height, width.
     """
 
     kind: str
@@ -50,12 +56,17 @@ def make_case(rng: Generator, kind: str, ground: str, rows: int, columns: int) -
     contrast = float(rng.choice([0.3, 0.5, 0.9]))
     ink, quiet = _turned(symbol, turned), module * (10 if kind in LINEAR else 4)
     height, width = ink.shape
-    row, column = (int(rng.integers(quiet, side - length - quiet)) for side, length in zip(picture.shape, ink.shape, strict=True))
+    row, column = (
+        int(rng.integers(quiet, side - length - quiet)) for side, length in zip(picture.shape, ink.shape, strict=True)
+    )
     light = float(rng.uniform(contrast + 0.05, 1.0))
     around = picture[row - quiet : row + height + quiet, column - quiet : column + width + quiet]
-    if ground == "card":
+    if ground in {"card", "damaged"}:
         around[:] = light
         code = light - contrast * ink
+        if ground == "damaged":
+            struck = int(rng.integers(0, width - width // 5))
+            code[:, struck : struck + width // 5] = light
     else:
         if ground == "border":
             around[:] = 0.02
@@ -102,3 +113,63 @@ def _turned(ink: Grey, degrees: float) -> Grey:
     size = (round(height * sine + width * cosine), round(height * cosine + width * sine))
     matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
     return np.asarray(cv2.warpAffine(ink, matrix, size, flags=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+# --- finders, and what they find ---
+
+
+def _by_node(picture: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
+    yield from find_barcodes([picture])
+
+
+def _by_zxing(picture: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
+    """Find what zxing-cpp finds with everything on: all formats, turned, inverted, in smaller copies, with errors."""
+    for code in zxingcpp.read_barcodes(picture, return_errors=True):
+        corners = [getattr(code.position, f"{end}_{side}") for end in ("top", "bottom") for side in ("left", "right")]
+        yield cv2.boundingRect(np.array([(corner.y, corner.x) for corner in corners], np.int32))
+
+
+def _by_opencv(picture: NDArray[np.uint8]) -> Iterator[tuple[int, int, int, int]]:
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    for detector in (cv2.barcode.BarcodeDetector().detect, cv2.QRCodeDetector().detectMulti):
+        for view in (grey, 255 - grey):
+            for corners in detector(view)[1] if detector(view)[0] else ():
+                yield cv2.boundingRect(corners[:, ::-1].astype(np.int32))
+
+
+FINDERS: dict[str, Callable[[NDArray[np.uint8]], Iterator[tuple[int, int, int, int]]]] = {
+    "node": _by_node,
+    "zxing-cpp": _by_zxing,
+    "OpenCV": _by_opencv,
+}
+
+
+def measure(count: int, seed: int, rows: int, columns: int) -> str:
+    """Draw ``count`` codes of each kind on each ground; return a table of what is covered, and at what CPU."""
+    lines = ["| kind | ground | codes | " + " | ".join(FINDERS) + " |", "| --- " * (3 + len(FINDERS)) + "|"]
+    seconds = dict.fromkeys(FINDERS, 0.0)
+    for ground, kinds in product(GROUNDS, (MATRIX, LINEAR)):
+        covered = dict.fromkeys(FINDERS, 0)
+        for kind, number in product(kinds, range(count)):
+            rng = np.random.default_rng((seed, number, (*MATRIX, *LINEAR).index(kind), GROUNDS.index(ground)))
+            case = make_case(rng, kind, ground, rows, columns)
+            for name, find in FINDERS.items():
+                started = time.process_time()
+                found = list(find(case.picture))
+                seconds[name] += time.process_time() - started
+                covered[name] += _is_covered(case, found)
+        total = count * len(kinds)
+        shares = " | ".join(f"{100 * hits / total:.1f}%" for hits in covered.values())
+        lines.append(f"| {'modules' if kinds is MATRIX else 'bars'} | {ground} | {total} | {shares} |")
+    pictures = count * len(GROUNDS) * len(MATRIX + LINEAR)
+    costs = " | ".join(f"{1000 * spent / pictures:.1f}" for spent in seconds.values())
+    return "\n".join([*lines, f"| CPU ms a picture of {columns}x{rows} | | {pictures} | {costs} |"])
+
+
+def _is_covered(case: Case, found: list[tuple[int, int, int, int]]) -> bool:
+    """Whether nine tenths of a code are in boxes that are three pixels larger all around."""
+    row, column, height, width = case.place
+    is_covered = np.zeros(case.picture.shape[:2], np.bool_)
+    for top, left, tall, wide in found:
+        is_covered[max(0, top - 3) : top + tall + 3, max(0, left - 3) : left + wide + 3] = True
+    return bool(is_covered[row : row + height, column : column + width].mean() >= 0.9)  # noqa: PLR2004 - as for words
