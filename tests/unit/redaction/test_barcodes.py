@@ -26,7 +26,6 @@ MODULES = ("QRCode", "DataMatrix", "PDF417", "Aztec")
 BARS = ("Code128", "Code39", "Code93", "EAN13", "EAN8", "UPCA", "ITF", "Codabar")
 CONTENT = {"EAN13": "590123412345", "EAN8": "9638507", "UPCA": "03600029145", "ITF": "47110815", "Codabar": "A4711B"}
 BOX = Box(60, 80, 0, 0)
-PLACES = ("card", "border")
 
 
 def drawn(kind: str, module: int, *, quarters: int = 0) -> NDArray[np.uint8]:
@@ -166,9 +165,9 @@ def _shown(dataset: Dataset) -> NDArray[np.uint8]:
 
 def test_a_code_in_an_overlay_that_is_kept_is_cleared() -> None:
     dataset = image(np.random.default_rng(1).integers(0, 255, (1, 420, 460)).astype("u1"))
-    picture, box = burned("QRCode", 3)
+    code = drawn("QRCode", 3)
     bits = np.zeros((420, 460), np.uint8)
-    bits[box.row : box.row + box.height, box.column : box.column + box.width] = drawn("QRCode", 3)
+    bits[60 : 60 + len(code), 80 : 80 + len(code)] = code
     dataset.add_new(0x60000010, "US", 420)
     dataset.add_new(0x60000011, "US", 460)
     dataset.add_new(0x60000040, "CS", "G")
