@@ -37,6 +37,7 @@ class Settings:
     policy: Policy
     detector: str = "pp-ocr"
     language: str = "eng"
+    reading_language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def _load(settings: Settings) -> None:
     from dicom_node.redaction.detect import make_detector  # noqa: PLC0415 - seconds to import, in this process alone
 
     log.configure("error")  # pydicom's warnings quote element values
-    _loaded[:] = [(settings, make_detector(settings.detector, settings.language))]
+    _loaded[:] = [(settings, make_detector(settings.detector, settings.language, settings.reading_language))]
 
 
 def _clean_in_process(source: Path, target: Path) -> Report:

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--fill", type=_fill, default="black", help="black, background, contrast or a stored value")
     clean.add_argument("--detector", choices=["pp-ocr", "tesseract"], default="pp-ocr")
     clean.add_argument("--language", default="eng", help="of tesseract")
+    clean.add_argument("--reading-language", default="", help="of tesseract, to read again what pp-ocr finds")
     clean.add_argument(
         "--rules", type=Path, action="append", default=[], help="fixed regions: YAML, CTP script, deid recipe"
     )
@@ -205,9 +206,8 @@ def _clean(arguments: argparse.Namespace) -> int:
     from dicom_node.redaction.detect import make_detector
 
     check_paths(arguments.source, arguments.target)
-    make_detector(
-        arguments.detector, arguments.language
-    )  # here a missing program or model is one error, not one a file
+    engine = (arguments.detector, arguments.language, arguments.reading_language)
+    make_detector(*engine)  # here a missing program or model is one error, not one a file
     policy = Policy(
         name=arguments.policy,
         fill=arguments.fill,
@@ -216,7 +216,7 @@ def _clean(arguments: argparse.Namespace) -> int:
         overlays=arguments.overlays,
         second_look=arguments.second_look,
     )
-    settings = Settings(policy, arguments.detector, arguments.language)
+    settings = Settings(policy, *engine)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         report_file = stack.enter_context(arguments.report.open("w", encoding="utf-8")) if arguments.report else None

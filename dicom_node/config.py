@@ -93,6 +93,7 @@ class Redact(_Frozen):
     processes: Annotated[int, Field(ge=0)] = 0
     fill: Literal["black", "background", "contrast"] | Annotated[int, Field(ge=-(1 << 31), lt=1 << 32)] = "black"
     tesseract_language: str = "eng"
+    reading_language: str = ""
     maximum_bytes: PositiveInt = 2 << 30
     limit_seconds: PositiveFloat = 1800.0
 

@@ -149,10 +149,10 @@ class TesseractDetector:
     Raises
     ------
     ConfigurationError
-        When the program or the language is not installed.
+        When the program or the language is not installed; it names the ``key`` that asks for them.
     """
 
-    def __init__(self, language: str = "eng") -> None:
+    def __init__(self, language: str = "eng", key: str = "redact.tesseract_language") -> None:
         import pytesseract  # noqa: PLC0415 - pulls pandas when there is one; only this detector needs it
 
         self._tesseract = pytesseract
@@ -161,10 +161,10 @@ class TesseractDetector:
             known = pytesseract.get_languages()
             self.name = f"Tesseract {pytesseract.get_tesseract_version()}"
         except pytesseract.TesseractNotFoundError:
-            msg = "redact.detector: tesseract is not installed; install it (Debian: tesseract-ocr) or use pp-ocr"
+            msg = f"{key}: tesseract is not installed; install it (Debian: tesseract-ocr) or use pp-ocr alone"
             raise ConfigurationError(msg) from None
         if not set(language.split("+")) <= set(known):
-            msg = f"redact.tesseract_language: {language!r} is not installed; there are: {', '.join(known)}"
+            msg = f"{key}: {language!r} is not installed; there are: {', '.join(known)}"
             raise ConfigurationError(msg)
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
@@ -211,9 +211,18 @@ def surest(readings: Sequence[Reading]) -> Reading:
     return best
 
 
-def make_detector(kind: str, language: str = "eng") -> TextDetector:
-    """Make the detector by its name in the configuration: ``pp-ocr`` or ``tesseract``."""
-    return TesseractDetector(language) if kind == "tesseract" else PaddleDetector()
+def make_detector(kind: str, language: str = "eng", reading_language: str = "") -> TextDetector:
+    """Make the detector by its name in the configuration: ``pp-ocr`` or ``tesseract``.
+
+    With a reading language, Tesseract reads again what ``pp-ocr`` has found; Tesseract itself has ``language``.
+    """
+    if kind == "tesseract":
+        return TesseractDetector(language)
+    if not reading_language:
+        return PaddleDetector()
+    from dicom_node.redaction.reading import ReadTwice  # noqa: PLC0415 - it imports this module
+
+    return ReadTwice(PaddleDetector(), TesseractDetector(reading_language, "redact.reading_language"))
 
 
 def tiles(rows: int, columns: int) -> Iterator[Box]:

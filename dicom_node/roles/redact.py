@@ -26,7 +26,8 @@ log = structlog.get_logger()
 
 def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
     """Redact until told to stop; the instance in hand is finished."""
-    detector = make_detector(configuration.redact.detector, configuration.redact.tesseract_language)
+    how = configuration.redact
+    detector = make_detector(how.detector, how.tesseract_language, how.reading_language)
     log.info("redactor", engine=detector.name, pid=os.getpid())
     stage = partial(
         redact_instance,
