@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Region
     from dicom_node.redaction import Policy, TextDetector
+    from dicom_node.redaction.detect import Engine
 
 HELD = "held"
 
@@ -35,8 +36,7 @@ class Settings:
     """What a cleaning process needs to know."""
 
     policy: Policy
-    detector: str = "pp-ocr"
-    language: str = "eng"
+    engine: Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _load(settings: Settings) -> None:
     from dicom_node.redaction.detect import make_detector  # noqa: PLC0415 - seconds to import, in this process alone
 
     log.configure("error")  # pydicom's warnings quote element values
-    _loaded[:] = [(settings, make_detector(settings.detector, settings.language))]
+    _loaded[:] = [(settings, make_detector(settings.engine))]
 
 
 def _clean_in_process(source: Path, target: Path) -> Report:

@@ -65,7 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--policy", choices=[name for name in get_args(PolicyName) if name != "pass"])
     clean.add_argument("--fill", type=_fill, default="black", help="black, background, contrast or a stored value")
     clean.add_argument("--detector", choices=["pp-ocr", "tesseract"], default="pp-ocr")
+    clean.add_argument("--profile", choices=["thorough", "fast"], default="thorough", help="how pp-ocr looks")
     clean.add_argument("--language", default="eng", help="of tesseract")
+    clean.add_argument("--reading-language", default="", help="of tesseract, to read again what pp-ocr finds")
     clean.add_argument(
         "--rules", type=Path, action="append", default=[], help="fixed regions: YAML, CTP script, deid recipe"
     )
@@ -202,12 +204,11 @@ def _clean(arguments: argparse.Namespace) -> int:
     from dicom_node.clean import Report, Settings, check_paths, clean_tree, count_files, write_line
     from dicom_node.policies import load_rules
     from dicom_node.redaction import Policy
-    from dicom_node.redaction.detect import make_detector
+    from dicom_node.redaction.detect import Engine, make_detector
 
     check_paths(arguments.source, arguments.target)
-    make_detector(
-        arguments.detector, arguments.language
-    )  # here a missing program or model is one error, not one a file
+    engine = Engine(arguments.detector, arguments.profile, arguments.language, arguments.reading_language)
+    make_detector(engine)  # here a missing program or model is one error, not one a file
     policy = Policy(
         name=arguments.policy,
         fill=arguments.fill,
@@ -216,7 +217,7 @@ def _clean(arguments: argparse.Namespace) -> int:
         overlays=arguments.overlays,
         second_look=arguments.second_look,
     )
-    settings = Settings(policy, arguments.detector, arguments.language)
+    settings = Settings(policy, engine)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         report_file = stack.enter_context(arguments.report.open("w", encoding="utf-8")) if arguments.report else None

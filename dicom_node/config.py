@@ -98,10 +98,12 @@ class Redact(_Frozen):
     """How text is found and what is put in its place."""
 
     detector: Literal["pp-ocr", "tesseract"] = "pp-ocr"
+    profile: Literal["thorough", "fast"] = "thorough"
     processes: Annotated[int, Field(ge=0)] = 0
     fill: Literal["black", "background", "contrast"] | Annotated[int, Field(ge=-(1 << 31), lt=1 << 32)] = "black"
     tesseract_language: str = "eng"
     spacy_model: str = ""
+    reading_language: str = ""
     maximum_bytes: PositiveInt = 2 << 30
     limit_seconds: PositiveFloat = 1800.0
 

@@ -25,7 +25,7 @@ from pynetdicom import AE, StoragePresentationContexts, build_context, evt
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.redaction import Policy, redact
-from dicom_node.redaction.detect import make_detector
+from dicom_node.redaction.detect import Engine, make_detector
 from dicom_node.redaction.fill import extremes
 from dicom_node.redaction.frames import open_frames, sample_of, stored_values
 from dicom_node.redaction.render import Renderer
@@ -62,7 +62,7 @@ def run(picture: Path) -> int:
         for dataset in burned:
             _send(dataset, node)
         _wait_for(arrived, len(burned))
-    detector = make_detector("pp-ocr")
+    detector = make_detector(Engine())
     rows = []
     for dataset in burned:
         after = arrived[dataset.SOPInstanceUID]

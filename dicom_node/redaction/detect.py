@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from dicom_node.redaction.pp_ocr import PROFILES, PaddleDetector
+from dicom_node.redaction.pp_ocr import PROFILES, THOROUGH, PaddleDetector
+from dicom_node.redaction.read_twice import ReadTwice
 from dicom_node.redaction.tesseract import TesseractDetector
 
 if TYPE_CHECKING:
@@ -42,6 +44,39 @@ class TextDetector(Protocol):
         """Read one box, in the view in which it reads best."""
 
 
-def make_detector(kind: str, language: str = "eng", profile: str = "thorough") -> TextDetector:
-    """Make the detector by its name in the configuration: ``pp-ocr`` (in a profile) or ``tesseract``."""
-    return TesseractDetector(language) if kind == "tesseract" else PaddleDetector(PROFILES[profile])
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Which detector, and how it works.
+
+    Attributes
+    ----------
+    detector : str
+        ``pp-ocr`` or ``tesseract``.
+    profile : str
+        How ``pp-ocr`` looks: ``thorough`` or ``fast``.
+    language : str
+        Of ``tesseract``, by its names, joined by ``+``.
+    reading_language : str
+        Languages in which Tesseract reads again what ``pp-ocr`` has found; empty for none.
+    """
+
+    detector: str = "pp-ocr"
+    profile: str = THOROUGH.name
+    language: str = "eng"
+    reading_language: str = ""
+
+
+def make_detector(engine: Engine) -> TextDetector:
+    """Make a detector.
+
+    Raises
+    ------
+    ConfigurationError
+        When a program or a language is not installed.
+    """
+    if engine.detector == "tesseract":
+        return TesseractDetector(engine.language)
+    detector = PaddleDetector(PROFILES[engine.profile])
+    if not engine.reading_language:
+        return detector
+    return ReadTwice(detector, TesseractDetector(engine.reading_language, "redact.reading_language"))

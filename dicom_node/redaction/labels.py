@@ -11,16 +11,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, get_args
 
 from dicom_node.model import Kind
-from dicom_node.redaction.readings import is_legible, normal, plain
+from dicom_node.redaction.readings import normal, plain
 from dicom_node.redaction.safe_text import is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dicom_node.redaction.boxes import Box
-    from dicom_node.redaction.decide import Decision
-    from dicom_node.redaction.detect import TextDetector
-    from dicom_node.redaction.render import Picture
 
 FIRST_REACH = 12.0
 """Heights of a label between it and its value on the same line: values stand in columns."""
@@ -32,29 +29,6 @@ PITCH = 1.2
 """Heights of a label between it and a value below: about one line."""
 
 _SIGNS = r"[\s:.#=°º()\-]*"
-
-
-def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
-    """Find text and decide: what a policy does not spare goes, and what stands where a label has its value.
-
-    Parameters
-    ----------
-    pictures : sequence of numpy.ndarray
-        uint8, shape (rows, columns, 3): views of the same place.
-
-    Returns
-    -------
-    dict of Box to str
-        What goes, each with the kind of identity that was read; nothing is read where the policy does not ask.
-    """
-    boxes = list(dict.fromkeys(detector.find(pictures)))
-    if not decision.reads:
-        return dict.fromkeys(boxes, "")
-    readings = [detector.read(pictures, box) for box in boxes]
-    verdicts = [decision.verdict(reading) for reading in readings]
-    values = values_beside(boxes, [text if is_legible(text, sure) else "" for text, sure in readings])
-    decided = zip(boxes, verdicts, strict=True)
-    return {box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values}
 
 
 def label_in(text: str) -> Kind:

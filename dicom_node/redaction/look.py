@@ -10,11 +10,13 @@ import cv2
 import numpy as np
 
 from dicom_node.model import Region
+from dicom_node.redaction.barcodes import find_barcodes
 from dicom_node.redaction.frames import clear_unused_bits, stored_values
-from dicom_node.redaction.labels import boxes_that_go
+from dicom_node.redaction.labels import values_beside
+from dicom_node.redaction.readings import is_legible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -129,6 +131,32 @@ def _are_alike(one: NDArray[Any], other: NDArray[Any], pixels: PixelFormat) -> b
         for samples in (one, other)
     ]
     return float(np.abs(small[0] - small[1]).mean()) <= ALIKE * float(np.ptp(small))
+
+
+def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
+    """Find text and decide: what a policy does not spare goes, what stands where a label has its value, and barcodes.
+
+    Parameters
+    ----------
+    pictures : sequence of numpy.ndarray
+        uint8, shape (rows, columns, 3): views of the same place.
+
+    Returns
+    -------
+    dict of Box to str
+        What goes, each with the kind of identity that was read; nothing is read where the policy does not ask.
+    """
+    boxes = list(dict.fromkeys(detector.find(pictures)))
+    barcodes: dict[Box, Kind] = dict.fromkeys(find_barcodes(pictures), "")
+    if not decision.reads:
+        return barcodes | dict.fromkeys(boxes, "")
+    readings = [detector.read(pictures, box) for box in boxes]
+    verdicts = [decision.verdict(reading) for reading in readings]
+    values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings])
+    decided = zip(boxes, verdicts, strict=True)
+    return barcodes | {
+        box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values
+    }
 
 
 def _regions(groups: list[_Group]) -> Iterator[Region]:

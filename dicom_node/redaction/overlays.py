@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian
 
 from dicom_node.errors import Hold
 from dicom_node.model import Region
-from dicom_node.redaction.labels import boxes_that_go
+from dicom_node.redaction.look import boxes_that_go
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

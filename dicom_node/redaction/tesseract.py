@@ -26,12 +26,12 @@ class TesseractDetector:
     Raises
     ------
     ConfigurationError
-        When the program or the language is not installed.
+        When the program or the language is not installed; it names the ``key`` that asks for them.
     """
 
     brightens = True
 
-    def __init__(self, language: str = "eng") -> None:
+    def __init__(self, language: str = "eng", key: str = "redact.tesseract_language") -> None:
         import pytesseract  # noqa: PLC0415 - pulls pandas when there is one; only this detector needs it
 
         self._tesseract = pytesseract
@@ -40,10 +40,10 @@ class TesseractDetector:
             known = pytesseract.get_languages()
             self.name = f"Tesseract {pytesseract.get_tesseract_version()}"
         except pytesseract.TesseractNotFoundError:
-            msg = "redact.detector: tesseract is not installed; install it (Debian: tesseract-ocr) or use pp-ocr"
+            msg = f"{key}: tesseract is not installed; install it (Debian: tesseract-ocr) or use pp-ocr alone"
             raise ConfigurationError(msg) from None
         if not set(language.split("+")) <= set(known):
-            msg = f"redact.tesseract_language: {language!r} is not installed; there are: {', '.join(known)}"
+            msg = f"{key}: {language!r} is not installed; there are: {', '.join(known)}"
             raise ConfigurationError(msg)
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:

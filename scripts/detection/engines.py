@@ -102,10 +102,11 @@ def _read(results: Path) -> list[Result]:
     return [Result(**{**content, "regions": tuple(Region(**r) for r in content["regions"])}) for content in contents]
 
 
-def _node(policy: str) -> Engine:
+def _node(policy: str, profile: str) -> Engine:
     from dicom_node.redaction import PaddleDetector, Policy, redact  # noqa: PLC0415 - loading is measured
+    from dicom_node.redaction.pp_ocr import PROFILES  # noqa: PLC0415 - as above
 
-    detector = PaddleDetector()
+    detector = PaddleDetector(PROFILES[profile])
     return lambda dataset: redact(dataset, Policy(policy), detector).regions
 
 
@@ -154,7 +155,7 @@ def main() -> None:
     """Load the engine, then look at each file of standard input."""
     warnings.simplefilter("ignore")
     name, results = sys.argv[1], Path(sys.argv[2])
-    engine = _presidio() if name == PRESIDIO else _node(name)
+    engine = _presidio() if name == PRESIDIO else _node(*NODE[name])
     with results.open("w", encoding="utf-8") as file:
         seconds, peak = _used()
         print(json.dumps(asdict(Result(_LOADING, (), seconds, peak))), file=file, flush=True)

@@ -59,6 +59,7 @@ OWNERS: dict[str, set[str]] = {
     "presidio_image_redactor": {"redaction"},
     "pytesseract": {"redaction"},
     "rapidocr": {"redaction"},
+    "zxingcpp": {"redaction"},
     "http": {"web"},
     # To silence pynetdicom's own, which writes element values.
     "logging": {"log", "storage_scp", "storage_scu"},
