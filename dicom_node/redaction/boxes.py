@@ -26,6 +26,9 @@ PAD_WIDTH = 0.5
 
 SMALLEST_SIDE = 2
 
+SMALL, TALL = 16, 64
+"""Heights of lines, in pixels of the picture, between which more is asked of a higher one."""
+
 
 class Box(NamedTuple):
     """A rectangle in one picture, in pixels."""
@@ -37,10 +40,24 @@ class Box(NamedTuple):
 
 
 class Marking(NamedTuple):
-    """What of a map is text: pixels above ``pixel``, where the mean of their component reaches ``component``."""
+    """What of a map is text.
+
+    Attributes
+    ----------
+    pixel : float
+        Probability above which a pixel is marked.
+    small, tall : float
+        Mean probability from which what is marked is a line, for lines of up to ``SMALL`` and from ``TALL`` pixels: of
+        large letters the detectors are surer, and organs, screws and plates are as large.
+    """
 
     pixel: float = 0.3
-    component: float = 0.5
+    small: float = 0.5
+    tall: float = 0.7
+
+    def least(self, height: float) -> float:
+        """Return the mean probability that a line of this height has to have."""
+        return float(np.interp(height, (SMALL, TALL), (self.small, self.tall)))
 
 
 def tiles(area: Box) -> Iterator[Box]:
@@ -77,21 +94,21 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
             continue
         place = (slice(top, top + height), slice(left, left + width))
         inside = labels[place] == label
-        if probability[place][inside].mean() >= marking.component:
-            yield _around(Box(top, left, height, width), _thickness(inside), scale)
+        line = _thickness(inside) / (1 - 2 * SHRUNK)
+        if probability[place][inside].mean() >= marking.least(line / scale):
+            yield _around(Box(top, left, height, width), line, scale)
 
 
 def _thickness(inside: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """Return how high the line is that a component marks, whichever way it runs."""
+    """Return how thick a component is, whichever way its line runs."""
     if min(inside.shape) == 1:
         return 1.0
     points = cv2.findNonZero(inside.astype(np.uint8))
     return float(min(cv2.minAreaRect(points)[1])) + 1.0
 
 
-def _around(found: Box, thickness: float, scale: float) -> Box:
+def _around(found: Box, line: float, scale: float) -> Box:
     """Grow what was marked back to the line, pad it, and measure it in pixels of the picture."""
-    line = thickness / (1 - 2 * SHRUNK)
     across, along = (SHRUNK + PAD_HEIGHT) * line, PAD_WIDTH * line
     down, sideways = (across, along) if found.width >= found.height else (along, across)
     top, left = (found.row - down) / scale, (found.column - sideways) / scale

@@ -37,6 +37,9 @@ NODE = {
 
 PRESIDIO = "presidio"
 ENGINES = (*NODE, PRESIDIO)
+LEVER = "lever:"
+"""Before the name of a part of looking (:mod:`.levers`), measured under ``all-text``."""
+
 _LOADING = "loading"
 
 
@@ -110,6 +113,14 @@ def _node(policy: str, profile: str) -> Engine:
     return lambda dataset: redact(dataset, Policy(policy), detector).regions
 
 
+def _lever(name: str) -> Engine:
+    from detection.levers import LEVERS  # noqa: PLC0415 - loading is measured
+    from dicom_node.redaction import Policy, redact  # noqa: PLC0415 - as above
+
+    detector_of = LEVERS[name]()
+    return lambda dataset: redact(dataset, Policy("all-text"), detector_of(dataset)).regions
+
+
 def _presidio() -> Engine:
     """Load DicomImageRedactorEngine as it is, but for the language model, which would have to be downloaded.
 
@@ -151,11 +162,17 @@ def _look(engine: Engine, path: Path) -> Result:
     return Result(path.name, regions, after - before, peak, failure)
 
 
+def _engine(name: str) -> Engine:
+    if name.startswith(LEVER):
+        return _lever(name.removeprefix(LEVER))
+    return _presidio() if name == PRESIDIO else _node(*NODE[name])
+
+
 def main() -> None:
     """Load the engine, then look at each file of standard input."""
     warnings.simplefilter("ignore")
     name, results = sys.argv[1], Path(sys.argv[2])
-    engine = _presidio() if name == PRESIDIO else _node(*NODE[name])
+    engine = _engine(name)
     with results.open("w", encoding="utf-8") as file:
         seconds, peak = _used()
         print(json.dumps(asdict(Result(_LOADING, (), seconds, peak))), file=file, flush=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .engines import PRESIDIO
 from .truth import PHI_KINDS
 
 if TYPE_CHECKING:
@@ -157,10 +158,13 @@ def _costs(truths: list[Truth], runs: list[Run]) -> Iterator[list[str]]:
 def _shared_costs(runs: list[Run]) -> Iterator[list[str]]:
     """Give the seconds of the images that no engine failed on: what raises at once costs nothing."""
     shared = [n for n in range(len(runs[0].results)) if not any(run.results[n].failure for run in runs)]
-    if shared:
-        seconds = [mean(run.results[n].cpu_seconds for n in shared) for run in runs]
-        yield ["CPU s an image that none failed on", str(len(shared)), *(f"{cost:.3f}" for cost in seconds)]
-        yield ["of that, times the last engine's", str(len(shared)), *(f"{cost / seconds[-1]:.2f}" for cost in seconds)]
+    if not shared:
+        return
+    seconds = {run.engine: mean(run.results[n].cpu_seconds for n in shared) for run in runs}
+    yield ["CPU s an image, where none failed", str(len(shared)), *(f"{cost:.3f}" for cost in seconds.values())]
+    if seconds.get(PRESIDIO):
+        ratios = (cost / seconds[PRESIDIO] for cost in seconds.values())
+        yield ["the same, times Presidio's", str(len(shared)), *(f"{ratio:.2f}" for ratio in ratios)]
 
 
 def _failures(run: Run) -> str:
