@@ -70,7 +70,7 @@ class Profile:
 
 
 THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,), brightens=True)
-FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.5,), brightens=False)
+FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.0,), brightens=False)
 PROFILES = {profile.name: profile for profile in (THOROUGH, FAST)}
 
 
