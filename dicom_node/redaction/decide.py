@@ -77,6 +77,8 @@ class Decision:
     def verdict(self, reading: Reading) -> Verdict:
         """Decide about the box with this reading."""
         text = normal(reading.text)
+        if self._policy == "phi-only" and self._header.is_unreadable:
+            return Verdict(goes=True)  # the name would read as other letters, and not be known
         if not is_legible(text, reading.confidence):
             return Verdict(goes=True)
         if kind := self._header.kind_of(text):

@@ -6,6 +6,7 @@ They only ever force redaction. What is too short to tell anybody apart counts o
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from pydicom.datadict import keyword_for_tag
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from pydicom.tag import BaseTag
 
     from dicom_node.model import Kind
+
+_SCRIPTS = ("LATIN", "CJK", "HIRAGANA", "KATAKANA", "FEMININE", "MASCULINE", "MICRO")
+"""Of letters that the recogniser knows; the last three are signs of the Latin alphabets (ª, º, µ)."""
 
 FUZZY = 85.0
 """Percent similarity from which a header value is taken for burned in, misread letters allowed for."""
@@ -90,6 +94,12 @@ class HeaderValues:
     ----------
     dataset : pydicom.Dataset
         Not changed.
+
+    Attributes
+    ----------
+    is_unreadable : bool
+        Whether some of them is in a script that the recogniser takes for another (docs/ocr-languages.md): what is
+        burned in then reads as something else, and is not known again.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -98,8 +108,10 @@ class HeaderValues:
         self._parts: dict[str, Kind] = {}
         self._dates: set[Date] = set()
         self._ages: set[re.Pattern[str]] = set()
+        self.is_unreadable = False
         for keyword, vr, value in _identifying(dataset):
             self._take(keyword, vr, value)
+            self.is_unreadable |= any(map(_is_of_other_script, value))
 
     def kind_of(self, text: str) -> Kind:
         """Return the kind of the header value that a reading holds, or is a part of; empty without one."""
@@ -155,6 +167,10 @@ class HeaderValues:
             self._parts.setdefault(form, kind)
         elif len(form) >= (_SHORTEST_WORD if kind == "physician" else _SHORTEST):
             if_short.setdefault(form, kind)
+
+
+def _is_of_other_script(character: str) -> bool:
+    return character.isalpha() and not unicodedata.name(character, "").startswith(_SCRIPTS)
 
 
 def _is_part(value: str, kind: Kind, squeezed: str, words: list[str]) -> bool:

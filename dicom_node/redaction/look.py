@@ -64,11 +64,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Consecutive frames: their mean (or one of a colour's samples) tells whether a text stands in them as well."""
+    """Consecutive frames: a picture of them tells whether a text stands in them as well."""
 
     first: int
     last: int
-    mean: NDArray[np.float32]
+    picture: Picture
     boxes: dict[Box, Kind]
 
 
@@ -86,14 +86,10 @@ def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detecto
         started = time.monotonic()
         pictures = renderer.pictures(group)
         boxes = boxes_that_go(pictures, decision, detector)
-        groups.append(_Group(first, first + len(group) - 1, _mean(pictures[0]), boxes))
+        groups.append(_Group(first, first + len(group) - 1, pictures[0], boxes))
         seen.seconds["detect"] += time.monotonic() - started
     seen.regions = tuple(_regions(groups))
     return seen
-
-
-def _mean(picture: Picture) -> NDArray[np.float32]:
-    return np.asarray(cv2.transform(picture, np.full((1, 3), 1 / 3)), dtype=np.float32)
 
 
 def _groups(frames: Frames, seen: Seen) -> Iterator[tuple[int, list[NDArray[Any]]]]:
@@ -188,7 +184,8 @@ def _runs(groups: list[_Group]) -> Iterator[list[_Group]]:
 
 def _stands_in(box: Box, group: _Group, other: _Group) -> bool:
     place = (slice(box.row, box.row + box.height), slice(box.column, box.column + box.width))
-    ours, theirs = group.mean[place] - group.mean[place].mean(), other.mean[place] - other.mean[place].mean()
+    ours, theirs = (one.picture[place].mean(axis=-1, dtype=np.float32) for one in (group, other))
+    ours, theirs = ours - ours.mean(), theirs - theirs.mean()
     norm = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
     return norm > 0 and float((ours * theirs).sum()) / norm >= SAME
 

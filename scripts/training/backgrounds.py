@@ -114,7 +114,7 @@ def _speckle(rng: Generator, rows: int, columns: int) -> Patch:
     echo = (echo - echo.mean()) / max(float(echo.std()), 1e-6) * float(rng.uniform(0.1, 0.35)) + 0.5
     coarse = rng.random((int(rng.integers(3, 12)), int(rng.integers(2, 6)))).astype(np.float32)
     layers = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    picture = np.clip(echo, 0, 1) * np.clip(layers * float(rng.uniform(0.6, 1.6)), 0, 1)
+    picture = np.clip(echo, 0, 1) * np.clip(layers * float(rng.uniform(0.1, 1.6)), 0, 1)
     for _ in range(int(rng.integers(0, 5))):
         centre = int(rng.integers(columns)), int(rng.integers(rows))
         axes = int(rng.integers(8, columns // 4)), int(rng.integers(8, rows // 4))

@@ -223,7 +223,7 @@ def _seen(rng: Generator, patch: Patch) -> NDArray[np.uint8]:
     """Turn a patch into the three channels of a view: windows of a grey picture, or the samples of a colour."""
     patch = _worn(rng, patch)
     if patch.ndim == 3:  # colour
-        shown = patch ** float(rng.choice([1.0, 0.4], p=(0.8, 0.2)))
+        shown = patch ** float(rng.choice([1.0, 0.4], p=(0.7, 0.3)))
     elif rng.random() < 0.6:  # as grey pictures are looked at: a window, the full range, their mean
         low, high = rng.uniform(-0.1, 0.3), rng.uniform(0.5, 1.1)
         window = np.clip((patch - low) / (high - low), 0, 1)

@@ -147,13 +147,7 @@ def lines(rng: Generator) -> list[str]:
     """Make up a block of lines, as devices write them, or with letters by chance; some are one mark."""
     kind = rng.random()
     if kind < 0.12:  # isolated marks
-        return [
-            str(
-                rng.choice(
-                    ["L", "R", "LT", "RT", "A", "P", "H", "F", "AP", "PA", "CC", "M", "5", "12", "1", "7", "II", "*"]
-                )
-            )
-        ]
+        return [str(rng.choice(_MARKS)) if rng.random() < 0.5 else _letters(rng, 3)]
     if kind < 0.4:  # what a device says of a person
         return [" ".join(t.text for t in line) for line in identity_lines(rng, made_up(rng), int(rng.integers(1, 6)))]
     if kind < 0.55:  # and of the image
@@ -188,7 +182,11 @@ def _word(rng: Generator) -> str:
             *(f"{a:02}:{b:02}:{b:02}", f"{a:02}:{b:02} PM", f"[{b:03}Y]"),
         ]
         return str(rng.choice(forms))
-    return "".join(rng.choice(list(_ALPHABET), int(rng.integers(1, 9))))
+    return _letters(rng, 8)
+
+
+def _letters(rng: Generator, most: int) -> str:
+    return "".join(rng.choice(list(_ALPHABET), int(rng.integers(1, most + 1))))
 
 
 @cache

@@ -100,3 +100,11 @@ def test_a_route_makes_more_text_safe_but_never_a_header_value(policy: str) -> N
 def test_a_policy_that_is_not_understood_is_held(policy: str) -> None:
     with pytest.raises(Hold):
         Decision(policy, image(np.zeros((1, 4, 4), "u1")))
+
+
+def test_phi_only_spares_nothing_where_the_name_would_read_as_other_letters() -> None:
+    """Greek and Hebrew read as Latin letters and digits, and surely: no reading can be held against the header."""
+    dataset = image(np.zeros((1, 4, 4), "u1"), SpecificCharacterSet="ISO_IR 192", PatientName="Παπαδόπουλος^Νίκος")
+    reading = Reading("Siemens Healthineers", 0.99)
+    assert Decision("phi-only", dataset).goes(reading)
+    assert not Decision("phi-only", image(np.zeros((1, 4, 4), "u1"))).goes(reading)

@@ -70,3 +70,13 @@ def test_an_age_in_months_is_known_by_its_unit(text: str) -> None:
 def test_a_name_in_other_letters_is_known() -> None:
     assert kind_of("山田 太郎", PatientName="Yamada^Tarou=山田^太郎") == "name"
     assert kind_of("YAMADA", PatientName="Yamada^Tarou=山田^太郎") == "name"
+
+
+@pytest.mark.parametrize(
+    ("name", "is_unreadable"),
+    [("Doe^Jane", False), ("Müller^Zoë", False), ("Yamada^Tarou=山田^太郎=やまだ^たろう", False),
+     ("Παπαδόπουλος^Νίκος", True), ("Иванова^Анна", True), ("כהן^דוד", True), ("Hong^Gildong=洪^吉洞=홍^길동", True)],
+)  # fmt: skip
+def test_names_in_scripts_that_read_as_others_are_told(name: str, is_unreadable: bool) -> None:  # noqa: FBT001 - a parameter
+    dataset = image(np.zeros((1, 4, 4), "u1"), SpecificCharacterSet="ISO_IR 192", PatientName=name)
+    assert HeaderValues(dataset).is_unreadable == is_unreadable
