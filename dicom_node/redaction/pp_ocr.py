@@ -81,7 +81,7 @@ class PaddleDetector:
         self.brightens = profile.brightens
         self._profile = profile
         self._find = session(MODELS / profile.network)
-        self._gate = Gate(session(MODELS / "gate.onnx"))
+        self.gate = Gate(session(MODELS / "gate.onnx"))
         self._read = session(files("rapidocr") / "models" / "PP-OCRv6_rec_small.onnx")
         characters = self._read.get_modelmeta().custom_metadata_map["character"].split("\n")
         self._characters = ["", *characters, " "]
@@ -111,7 +111,7 @@ class PaddleDetector:
         for tile in tiles(Box(0, 0, rows, columns)):
             yield from ((tile, max(zoom, smallest)) for zoom in profile.everywhere)
         zooms = [zoom for zoom in profile.gated if zoom > smallest or not profile.everywhere]
-        for area in self._gate.areas(picture) if zooms else ():
+        for area in self.gate.areas(picture) if zooms else ():
             for tile in tiles(area):
                 yield from ((tile, max(zoom, smallest)) for zoom in zooms)
 
