@@ -26,6 +26,9 @@ PAD_WIDTH = 0.5
 
 SMALLEST_SIDE = 2
 
+TALLEST = 130
+"""Height of the highest lines that the networks were trained on, in pixels of the map: what is higher is no line."""
+
 SMALL, TALL = 16, 64
 """Heights of lines, in pixels of the picture, between which more is asked of a higher one."""
 
@@ -95,7 +98,7 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
         place = (slice(top, top + height), slice(left, left + width))
         inside = labels[place] == label
         line = _thickness(inside) / (1 - 2 * SHRUNK)
-        if probability[place][inside].mean() >= marking.least(line / scale):
+        if line <= TALLEST and probability[place][inside].mean() >= marking.least(line / scale):
             yield _around(Box(top, left, height, width), line, scale)
 
 
