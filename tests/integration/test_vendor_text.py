@@ -31,16 +31,8 @@ COVERED = 0.9
 MOST_PAINTED = 0.2
 
 KNOWN_MISSES = {
-    ("OBXXXX1A", "P", 319): "white, 9 rows, in a blue ball: an icon",
-    ("OBXXXX1A", "G", 162): "9 rows, in a circle: an icon",
-    ("OBXXXX1A_2frame", "P", 319): "as in OBXXXX1A",
-    ("OBXXXX1A_2frame", "G", 162): "as in OBXXXX1A",
-    ("examples_palette", "P", 319): "as in OBXXXX1A",
-    ("GREYSCALE_CINE", "P", 85): "grey, 9 rows, in a dark ball: an icon",
-    ("GREYSCALE_IMAGE", "P", 109): "grey, 11 rows, in a dark ball: an icon",
-    ("ultrasound-multiframe", "P", 465): "grey, 10 rows, in a blue ball: an icon",
-    ("gdcm-US-ALOKA-16", ".", 471): "the letter that is left of an age: 85 % of it are covered",
-    ("gdcm-US-ALOKA-16", ":", 433): "the colon of a value that is gone",
+    ("gdcm-US-ALOKA-16", ":", 283): "a colon whose value is gone",
+    ("gdcm-US-ALOKA-16", ":", 433): "another",
 }
 """What the detector of today does not cover, by picture, text and first column."""
 
