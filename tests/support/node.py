@@ -35,6 +35,8 @@ class Node:
         Of the configuration.
     python_path : Path, optional
         A folder with a ``sitecustomize.py`` for its processes.
+    ledger : str, optional
+        URL of a ledger in PostgreSQL; SQLite in the data folder without it.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Node:
         routes: Sequence[Mapping[str, Any]],
         destinations: Mapping[str, Mapping[str, Any]],
         python_path: Path | None = None,
+        ledger: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -51,8 +54,10 @@ class Node:
         self.configuration = folder / "node.yaml"
         self._environment = environment(folder, python_path)
         self._process: subprocess.Popen[bytes] | None = None
+        self._ledger_url = ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
         content = {
             "log_level": "debug",
+            "ledger": ledger,
             "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0},
             "queue": {"poll_seconds": 0.1, "lease_seconds": 3, "retry_seconds": 0.2, "retry_maximum_seconds": 1},
             "redact": {"processes": 2},
@@ -173,7 +178,7 @@ class Node:
         return {**self.counts(), "reasons": {summary.reason for summary in self.entries()}}
 
     def _ledger(self) -> Ledger:
-        return Ledger(f"sqlite:///{self.data_dir / 'ledger.db'}")
+        return Ledger(self._ledger_url)
 
 
 def run_command(folder: Path, *arguments: str, python_path: Path | None = None) -> subprocess.CompletedProcess[str]:
