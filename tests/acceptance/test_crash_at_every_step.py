@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# pynetdicom, which is the sender here, leaves sockets open whose connection was refused or lost.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 COUNT = 3
 SENT_AGAIN = {"send: status before settle": 1}

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-
 from dicom_node.queue import Ledger
 from tests.support.arrivals import data_set_of
 from tests.support.images import copies_of, pydicom_file, uid_of
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from tests.support.node import Node
     from tests.support.peers import StoreSCP
 
-# pynetdicom, which is the sender here, leaves sockets open whose connection was refused or lost.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 COUNT = 50
 

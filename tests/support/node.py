@@ -10,8 +10,10 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from sqlalchemy import create_engine, delete
 
 from dicom_node.queue import Ledger
+from dicom_node.queue.schema import metadata
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
 if TYPE_CHECKING:
@@ -168,6 +170,14 @@ class Node:
     def wait_until_logged(self, text: str) -> None:
         """Wait until one of its processes has logged this."""
         wait_until(f"{text} is logged", lambda: text in self.logged, self._standing)
+
+    def lose_ledger(self) -> None:
+        """Delete every row of its ledger, under its hands if it runs."""
+        engine = create_engine(self._ledger_url)
+        with engine.begin() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(delete(table))
+        engine.dispose()
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""
