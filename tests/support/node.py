@@ -10,10 +10,9 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from sqlalchemy import create_engine, delete
 
 from dicom_node.queue import Ledger
-from dicom_node.queue.schema import metadata
+from tests.support.ledgers import empty
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
 if TYPE_CHECKING:
@@ -173,11 +172,7 @@ class Node:
 
     def lose_ledger(self) -> None:
         """Delete every row of its ledger, under its hands if it runs."""
-        engine = create_engine(self._ledger_url)
-        with engine.begin() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(delete(table))
-        engine.dispose()
+        empty(self._ledger_url)
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""

@@ -10,6 +10,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from sqlalchemy import create_engine
+from sqlalchemy.schema import CreateSchema
+
 from tests.support.processes import free_port
 
 _USER = "postgres"
@@ -29,6 +32,7 @@ class PostgreSQL:
         # Not in pytest's folder: that is closed to the server's user.
         self._folder = Path(tempfile.mkdtemp(prefix="dicom_node-postgresql-"))
         self._port = free_port()
+        self._schemas = 0
         if os.geteuid() == 0:
             user = pwd.getpwnam(_USER)
             os.chown(self._folder, user.pw_uid, user.pw_gid)
@@ -41,6 +45,15 @@ class PostgreSQL:
     def url(self) -> str:
         """What a configuration has as ``ledger``."""
         return f"postgresql+psycopg://node@127.0.0.1:{self._port}/postgres"
+
+    def new_ledger(self) -> str:
+        """Make a schema with nothing in it, and return its URL."""
+        self._schemas += 1
+        engine = create_engine(self.url)
+        with engine.begin() as connection:
+            connection.execute(CreateSchema(f"ledger{self._schemas}"))
+        engine.dispose()
+        return f"{self.url}?options=-csearch_path%3Dledger{self._schemas}"
 
     def start(self) -> None:
         """Start it, and wait until it answers; after a crash it recovers first."""

@@ -9,6 +9,7 @@ import pytest
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
+from tests.support.ledgers import empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ NOTHING_TO_DO = Reconciliation()
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    queue = Queue(Spool(tmp_path / "spool"), Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"))
+def queue(tmp_path: Path, ledger_url: str) -> Iterator[Queue]:
+    queue = Queue(Spool(tmp_path / "spool"), Ledger(ledger_url))
     queue.spool.prepare()
     queue.ledger.create()
     yield queue
@@ -73,13 +74,6 @@ def files(queue: Queue) -> set[str]:
 
 def state(queue: Queue, entry_id: str) -> State:
     return queue.ledger.entry(entry_id).state
-
-
-def wipe_ledger(queue: Queue) -> None:
-    path = queue.spool.root.parent / "ledger.db"
-    queue.ledger.close()
-    path.unlink()
-    queue.ledger.create()
 
 
 def bytes_without_a_row(queue: Queue, content: bytes, entry_id: str = "a" * 32) -> str:
@@ -166,10 +160,10 @@ def test_reconciling_what_agrees_changes_nothing(queue: Queue) -> None:
     assert (queue.ledger.entries(), files(queue)) == before
 
 
-def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue) -> None:
+def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue, ledger_url: str) -> None:
     entries = {accept(queue, bytes([number])) for number in range(5)}
     before = {each.entry for each in queue.ledger.entries()}
-    wipe_ledger(queue)
+    empty(ledger_url)
     assert queue.ledger.entries() == []
     assert queue.reconcile().inserted == 5
     # Which of them came as a conflict follows the order of insertion.
@@ -180,9 +174,11 @@ def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue) -> None:
     assert {claimed(queue).id for _ in entries} == entries
 
 
-def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing_unclean(queue: Queue) -> None:
+def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing_unclean(
+    queue: Queue, ledger_url: str
+) -> None:
     entry = redacted(queue)
-    wipe_ledger(queue)
+    empty(ledger_url)
     queue.reconcile()
     again = claimed(queue)
     path = queue.spool.write_redacted(again.id, again.attempts, lambda file: file.write(b"clean again"))
