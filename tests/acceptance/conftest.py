@@ -27,7 +27,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
             ledger: str = "",
         ) -> Node:
             everything = {"name": "all", "policy": "all-text", "destinations": list(destinations)}
-            node = Node(tmp_path / "node", routes or [everything], destinations, python_path, ledger)
+            node = Node(tmp_path / "node", routes or [everything], destinations, python_path, ledger=ledger)
             stack.callback(node.kill)
             return node
 

@@ -22,7 +22,7 @@ INSTANCES, KILLS, SEED = 40, 6, 1
 
 @pytest.fixture
 def pacs(tmp_path: Path) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path / "pacs", keeps_repeats=True)
+    one = StoreSCP(tmp_path / "pacs", "PACS", "+uf")
     try:
         one.start()
         yield one

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tests.support.arrivals import Balance, balance
 from tests.support.burned_in import burned_in
 from tests.support.modality import Modality
+from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,13 +38,23 @@ class Fault:
 
 def _end_all(node: Node) -> None:
     node.kill()
-    node.start()
+    _start(node)
 
 
 def _lose_ledger(node: Node) -> None:
     node.kill()
     node.lose_ledger()
-    node.start()
+    _start(node)
+
+
+def _start(node: Node) -> None:
+    """Start it as a service is started, again when it ends: its port may be another's for a moment."""
+
+    def is_running() -> bool:
+        node.start()
+        return node.is_running
+
+    wait_until("it runs", is_running, lambda: node.logged[-2000:])
 
 
 KILLS = (

@@ -1,7 +1,8 @@
-"""Where a process of the node can be made to die: by SIGKILL, once, at each transition that has to last.
+"""Where a process of the node can be made to die: by a signal, once, at each transition that has to last.
 
 No line of the node knows of this. ``sitecustomize.py`` in a folder that the node's processes have on their path wraps
-the functions around the transitions; the file ``armed`` beside it names the point at which the next process dies.
+the functions around the transitions; a file in ``armed`` beside it, with the name of a point, holds the signal that the
+next process sends itself there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import stat
 import sys
 from contextlib import suppress
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -108,19 +109,20 @@ class Faults:
         self.folder = folder
         self._armed = folder / "armed"
         self._kept = folder / "kept"
-        self._kept.mkdir(parents=True)
+        for made in (self._armed, self._kept):
+            made.mkdir(parents=True)
         (folder / "sitecustomize.py").write_text(_HOOK, encoding="utf-8")
 
-    def arm(self, name: str) -> None:
-        """Let the next process that comes to this point die there."""
+    def arm(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """Let the next process that comes to this point die there; SIGSTOP leaves it standing, for ever."""
         whole = self.folder / "arming"
-        whole.write_text(name, encoding="utf-8")
-        whole.replace(self._armed)
+        whole.write_text(number.name, encoding="utf-8")
+        whole.replace(self._armed / name)
 
     @property
     def is_armed(self) -> bool:
-        """Whether nobody has died of it yet."""
-        return self._armed.exists()
+        """Whether there is a point to which nobody has come yet."""
+        return any(self._armed.iterdir())
 
     def originals(self) -> list[bytes]:
         """Return every original that stood in the spool, as it was when it was deleted."""
@@ -135,7 +137,7 @@ def install(folder: Path) -> None:
     _keep_originals(folder / "kept")
     for name, point in POINTS.items():
         if f"dicom_node.roles.{point.role}" in command:
-            _wrap(point, lambda name=name: _die_if_armed(folder / "armed", name))  # type: ignore[misc]
+            _wrap(point, partial(_die_if_armed, folder / "armed" / name))
 
 
 def _wrap(point: Point, die_if_armed: Callable[[], None]) -> None:
@@ -162,11 +164,11 @@ def _found(function: str) -> tuple[Any, str, Any]:
     return owner, name, getattr(owner, name)
 
 
-def _die_if_armed(armed: Path, name: str) -> None:
+def _die_if_armed(armed: Path) -> None:
     with suppress(FileNotFoundError):
-        if armed.read_text(encoding="utf-8") == name:
-            os.unlink(armed)  # noqa: PTH108 - Path.unlink is a point; of two processes one finds it
-            os.kill(os.getpid(), signal.SIGKILL)
+        number = signal.Signals[armed.read_text(encoding="utf-8")]
+        os.unlink(armed)  # noqa: PTH108 - Path.unlink is a point; of two processes one finds the file
+        os.kill(os.getpid(), number)
 
 
 def _keep_originals(kept: Path) -> None:

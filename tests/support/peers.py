@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from tests.support.node import AE_TITLE, COMMAND_SECONDS
-from tests.support.processes import environment, free_port, is_listening, wait_until
+from tests.support.processes import end_marked, environment, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,17 +69,18 @@ class StoreSCP:
         Where it keeps it.
     ae_title : str
         How it is called.
-    keeps_repeats : bool
-        Whether an instance that comes again gets a file of its own: see :meth:`arrivals`.
+    options : str
+        Of storescp: ``+uf`` gives what comes again a file of its own (see :meth:`arrivals`), ``--fork`` serves several
+        associations at once.
     """
 
-    def __init__(self, folder: Path, ae_title: str = "PACS", *, keeps_repeats: bool = False) -> None:
+    def __init__(self, folder: Path, ae_title: str = "PACS", *options: str) -> None:
         self.folder = folder
         self.received = folder / "received"
         self.received.mkdir(parents=True)
         self.port = free_port()
         self.ae_title = ae_title
-        self._options = ["+uf"] if keeps_repeats else []
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -101,6 +102,7 @@ class StoreSCP:
         if self._process:
             self._process.kill()
             self._process.wait()
+            end_marked(self.folder)
 
     def files(self) -> dict[str, Path]:
         """Find what it has, by SOP Instance UID."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -454,6 +455,16 @@ def test_creating_twice_loses_nothing(ledger: Ledger) -> None:
     entry = accepted(ledger)
     ledger.create()
     assert ledger.entry(entry.id).entry.id == entry.id
+
+
+def test_several_processes_that_start_at_once_make_one_ledger(ledger_url: str) -> None:
+    ledgers = [Ledger(ledger_url) for _ in range(8)]
+    with ThreadPoolExecutor(len(ledgers)) as threads:
+        list(threads.map(Ledger.create, ledgers))
+    entry = accepted(ledgers[0])
+    assert [each.entry.id for each in ledgers[-1].entries()] == [entry.id]
+    for each in ledgers:
+        each.close()
 
 
 def fill(path: Path, number: int) -> None:

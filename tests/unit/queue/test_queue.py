@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_node.errors import SpoolFull
+from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
-from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
+from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
 from tests.support.ledgers import empty
+from tests.support.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +82,14 @@ def bytes_without_a_row(queue: Queue, content: bytes, entry_id: str = "a" * 32) 
     sidecar = Sidecar(INSTANCE, ORIGIN, hashlib.sha256(content).hexdigest(), len(content))
     queue.spool.put(incoming(queue, content), entry_id, sidecar)
     return entry_id
+
+
+# Opening
+
+
+def test_a_ledger_that_cannot_be_reached_is_a_configuration_error_that_quotes_no_password(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^ledger: cannot be used: OperationalError$"):
+        open_queue(tmp_path / "data", f"postgresql+psycopg://node:secret@127.0.0.1:{free_port()}/node")
 
 
 # Accepting
