@@ -81,10 +81,18 @@ def test_what_a_machine_has_in_hand_when_it_dies_another_takes_over_in_thirty_se
     modality = Modality(receiver.port, images)
     modality.start()
     wait_until("it has work in hand", lambda: not faults.is_armed)
-    since = time.monotonic()
+    since, dead = time.monotonic(), dying.roles()
+    assert in_hand(heir, dead)
     dying.kill()
+    wait_until("another has it in hand", lambda: not in_hand(heir, dead))
+    assert time.monotonic() - since < TAKEN_OVER
     modality.wait()
     heir.wait_for(SENT=COUNT)
-    assert time.monotonic() - since < TAKEN_OVER
     result = balance(modality.confirmed, [], pacs.arrivals())
     assert (result.delivered, result.lost, result.unclean, result.resends) == (COUNT, 0, 0, 0)
+
+
+def in_hand(node: Node, dead: set[int]) -> set[str]:
+    """Find the owners in the ledger that are these processes."""
+    rows = [row for each in node.entries() for row in (each.entry, *each.deliveries)]
+    return {row.owner for row in rows if row.owner and int(row.owner.rpartition(":")[2]) in dead}
