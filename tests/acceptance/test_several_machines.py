@@ -94,5 +94,6 @@ def test_what_a_machine_has_in_hand_when_it_dies_another_takes_over_in_thirty_se
 
 def in_hand(node: Node, dead: set[int]) -> set[str]:
     """Find the owners in the ledger that are these processes."""
-    rows = [row for each in node.entries() for row in (each.entry, *each.deliveries)]
-    return {row.owner for row in rows if row.owner and int(row.owner.rpartition(":")[2]) in dead}
+    entries = node.entries()
+    owners = {each.entry.owner for each in entries} | {one.owner for each in entries for one in each.deliveries}
+    return {owner for owner in owners if owner and int(owner.rpartition(":")[2]) in dead}
