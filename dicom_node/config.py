@@ -232,6 +232,18 @@ class Configuration(_Frozen):
         """SQLAlchemy URL of the ledger; SQLite beside the spool when none is configured."""
         return self.ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
 
+    @field_validator("ledger")
+    @classmethod
+    def _is_supported(cls, url: str) -> str:
+        """Refuse what the ledger cannot use; the URL is not quoted, because a password can be in it."""
+        if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            msg = "allowed are sqlite:///<file>, postgresql+psycopg://<user>@<host>/<database>, or nothing"
+            raise ValueError(msg)
+        if url.startswith("postgresql") and not any(distributions(name="psycopg")):
+            msg = "PostgreSQL needs psycopg, which is not installed: pip install 'dicom-node[postgresql]'"
+            raise ValueError(msg)
+        return url
+
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         for index, route in enumerate(self.routes):

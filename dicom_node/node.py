@@ -115,8 +115,9 @@ def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Ca
         children += [RoleProcess.start(role) for role in _others(roles, configuration)]
         for child in children[1:]:
             child.configure(configuration)
-        announce(banner(configuration, roles))
         queue = _opened(configuration)
+        # Not before: whoever hears it may count on a node that outlives its ledger's absence.
+        announce(banner(configuration, roles))
         threading.Thread(target=_reconcile_now_and_then, args=(queue, configuration, stop), daemon=True).start()
         while not stop.wait(0.2):
             children = [_alive(child, queue, configuration) for child in children]

@@ -1,4 +1,4 @@
-"""What every test gets: a process as it was before another test called a command in it."""
+"""What every test gets, a process as others have not changed it; and for those that ask, a ledger."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
+from tests.support.postgresql import PostgreSQL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +32,23 @@ def _logs_as_before() -> Iterator[None]:
     pynetdicom.setLevel(quiet)
     logging.setLogRecordFactory(factory)
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Return a server that works; whoever lets it crash has one of its own."""
+    server = PostgreSQL()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return a ledger that is not made yet: what holds on SQLite holds on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return server.new_ledger()

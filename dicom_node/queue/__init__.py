@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, QueueEntry, SOPInstance, State
@@ -203,7 +204,7 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     Raises
     ------
     ConfigurationError
-        When the data folder cannot be used, or others may read what is in it.
+        When the data folder cannot be used, others may read what is in it, or the ledger cannot be reached.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -213,7 +214,11 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     spool = Spool(data_dir / "spool", minimum_free_bytes)
     spool.prepare()
     ledger = Ledger(ledger_url)
-    ledger.create()
+    try:
+        ledger.create()
+    except SQLAlchemyError as error:  # not its text: a password can be in it
+        msg = f"ledger: cannot be used: {type(error).__name__}"
+        raise ConfigurationError(msg) from None
     return Queue(spool, ledger)
 
 

@@ -26,6 +26,8 @@ _TRIES = 3
 _BUSY_TIMEOUT_MILLISECONDS = 30_000
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
+_CREATING = 0x44494D
+"""The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
 _CONTENTION = ("locked", "deadlock detected", "could not serialize")
 
 
@@ -49,7 +51,7 @@ class Database:
         """Make the tables that are not there yet; a SQLite file is made with mode 0600."""
         if self._engine.dialect.name == "sqlite":
             _create_sqlite_file(Path(self._engine.url.database or ""))
-        self._write(metadata.create_all)
+        self._write(_create_tables)
 
     def close(self) -> None:
         """Close the connections."""
@@ -85,6 +87,13 @@ def now(connection: Connection) -> float:
     if connection.dialect.name == "sqlite":
         return time.time()
     return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
+
+
+def _create_tables(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Of several processes that start at once, the others wait for the first: there is no "if not exists" for types.
+        connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
+    metadata.create_all(connection)
 
 
 def _create_sqlite_file(path: Path) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
 from pydicom import dcmread
 
 from tests.support.images import copies_of, pydicom_file, uid_of
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 DEFAULT = ROOT / "config" / "node.yaml"
 
 
-# pynetdicom, which is the sender here, leaves a socket open whose connection the node has ended first.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_sigterm_lets_the_association_in_flight_end_normally_and_loses_nothing(
     make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
 ) -> None:

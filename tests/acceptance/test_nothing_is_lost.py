@@ -5,10 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-from pydicom import dcmread
-
 from dicom_node.queue import Ledger
+from tests.support.arrivals import data_set_of
 from tests.support.images import copies_of, pydicom_file, uid_of
 from tests.support.modality import Modality
 from tests.support.processes import wait_until
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     from tests.support.node import Node
     from tests.support.peers import StoreSCP
 
-# pynetdicom, which is the sender here, leaves sockets open whose connection was refused or lost.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 COUNT = 50
 
@@ -91,9 +87,3 @@ def test_when_success_is_heard_the_row_and_the_bytes_as_sent_are_there_and_survi
 
 def _is_replaced(node: Node, role: str, dead: set[int]) -> bool:
     return bool(node.roles(role) - dead)
-
-
-def data_set_of(path: Path) -> bytes:
-    """Return the encoded data set of a file, without preamble and File Meta Information."""
-    meta = dcmread(path, specific_tags=["SOPInstanceUID"]).file_meta
-    return path.read_bytes()[144 + meta.FileMetaInformationGroupLength :]

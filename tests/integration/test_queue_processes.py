@@ -1,6 +1,6 @@
-"""Several processes on one spool and one SQLite file, some of which are killed.
+"""Several processes on one spool and one ledger, some of which are killed.
 
-This file is also the program of those processes: ``python test_queue_processes.py <what> <directory> <name>``.
+This file is also the program of those processes: ``python test_queue_processes.py <what> <directory> <ledger> <name>``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import pytest
 import dicom_node
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Spool
+from tests.support.ledgers import empty
 
 LEASE = 600.0
 ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
 JOBS = 60
 
 
-def new_queue(root: Path) -> Queue:
-    queue = Queue(Spool(root / "spool"), Ledger(f"sqlite:///{root / 'ledger.db'}"))
+def new_queue(root: Path, ledger_url: str) -> Queue:
+    queue = Queue(Spool(root / "spool"), Ledger(ledger_url))
     queue.spool.prepare()
     queue.ledger.create()
     return queue
@@ -46,9 +47,9 @@ def accept(queue: Queue, name: str, number: str) -> tuple[str, Accepted]:
     return queue.accept(incoming, instance(number), ORIGIN)
 
 
-def start(what: str, root: Path, name: str) -> subprocess.Popen[str]:
+def start(what: str, root: Path, ledger_url: str, name: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(dicom_node.__file__).parents[1])}
-    program = [sys.executable, __file__, what, str(root), name]
+    program = [sys.executable, __file__, what, str(root), ledger_url, name]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -105,11 +106,13 @@ PROGRAMS = {"receive": receive_for_ever, "work": redact_and_send, "reconcile": r
 # The tests
 
 
-def test_every_job_is_done_exactly_once_by_several_processes_while_another_reconciles(tmp_path: Path) -> None:
-    queue = new_queue(tmp_path)
+def test_every_job_is_done_exactly_once_by_several_processes_while_another_reconciles(
+    tmp_path: Path, ledger_url: str
+) -> None:
+    queue = new_queue(tmp_path, ledger_url)
     entries = {accept(queue, "incoming", str(number))[0] for number in range(JOBS)}
-    reconciler = start("reconcile", tmp_path, "reconciler")
-    workers = [start("work", tmp_path, f"worker{number}") for number in range(3)]
+    reconciler = start("reconcile", tmp_path, ledger_url, "reconciler")
+    workers = [start("work", tmp_path, ledger_url, f"worker{number}") for number in range(3)]
     lines = [line for worker in workers for line in said(worker)]
     reconciler.kill()
     assert said(reconciler)
@@ -123,12 +126,13 @@ def test_every_job_is_done_exactly_once_by_several_processes_while_another_recon
 @pytest.mark.parametrize("ledger_is_lost", [False, True], ids=["ledger kept", "ledger lost"])
 def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
     tmp_path: Path,
+    ledger_url: str,
     ledger_is_lost: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     acknowledged: dict[str, str] = {}
-    new_queue(tmp_path).ledger.close()
+    new_queue(tmp_path, ledger_url).ledger.close()
     for life in range(6):
-        receivers = [start("receive", tmp_path, f"{life}.{number}") for number in range(2)]
+        receivers = [start("receive", tmp_path, ledger_url, f"{life}.{number}") for number in range(2)]
         for receiver in receivers:
             assert receiver.stdout is not None
             first = receiver.stdout.readline().split()
@@ -139,9 +143,8 @@ def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
         lines = [line.split() for receiver in receivers for line in said(receiver)]
         acknowledged.update((entry_id, number) for entry_id, number, _ in lines)
     if ledger_is_lost:
-        for path in tmp_path.glob("ledger.db*"):
-            path.unlink()
-    queue = new_queue(tmp_path)
+        empty(ledger_url)
+    queue = new_queue(tmp_path, ledger_url)
     done = queue.reconcile(older_than_seconds=0.0)
     assert (done.held, done.unreadable, done.duplicates, done.deleted) == (0, 0, 0, 0)
     known = {each.entry.id: each.entry for each in queue.ledger.entries(limit=100_000)}
@@ -154,9 +157,9 @@ def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
     queue.ledger.close()
 
 
-def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path) -> None:
-    queue = new_queue(tmp_path)
-    receiver = start("receive", tmp_path, "1")
+def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path, ledger_url: str) -> None:
+    queue = new_queue(tmp_path, ledger_url)
+    receiver = start("receive", tmp_path, ledger_url, "1")
     assert receiver.stdout is not None
     entry_id, number, _ = receiver.stdout.readline().split()
     receiver.kill()
@@ -166,10 +169,10 @@ def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path) -> None:
     queue.ledger.close()
 
 
-def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path) -> None:
-    queue = new_queue(tmp_path)
+def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path, ledger_url: str) -> None:
+    queue = new_queue(tmp_path, ledger_url)
     entries = {accept(queue, "incoming", str(number))[0] for number in range(JOBS)}
-    killed = start("work", tmp_path, "killed")
+    killed = start("work", tmp_path, ledger_url, "killed")
     assert killed.stdout is not None
     killed.stdout.readline()
     killed.kill()
@@ -182,5 +185,5 @@ def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    what, root, name = sys.argv[1:]
-    PROGRAMS[what](new_queue(Path(root)), name)
+    what, root, ledger_url, name = sys.argv[1:]
+    PROGRAMS[what](new_queue(Path(root), ledger_url), name)

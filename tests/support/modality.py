@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydicom import dcmread
-from pynetdicom import AE
+from pynetdicom import AE, build_context
 
 from tests.support.images import uid_of
 from tests.support.node import AE_TITLE
 from tests.support.processes import DEADLINE, wait_until
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 _SUCCESS = 0x0000
 _PAUSE = 0.05
 """Seconds between two instances, and before an association is tried again: a modality does not hurry."""
+
+
+class _Requestor(AE):  # type: ignore[misc]  # mypy does not follow pynetdicom
+    """Remembers its sockets: pynetdicom leaves those open whose connection was refused or lost."""
+
+    def __init__(self, ae_title: str) -> None:
+        super().__init__(ae_title)
+        self.sockets: list[socket.socket] = []
+
+    def _create_socket(self, *arguments: Any) -> Any:  # noqa: ANN401 - pynetdicom's signature
+        connection = super()._create_socket(*arguments)
+        self.sockets.append(connection.socket)
+        return connection
 
 
 class Modality(threading.Thread):
@@ -43,6 +57,8 @@ class Modality(threading.Thread):
         self._port = port
         self._left = list(paths)
         self._on_success = on_success
+        self._ae = _Requestor("MODALITY")
+        self._ae.connection_timeout = self._ae.acse_timeout = self._ae.dimse_timeout = 10
         self.confirmed: list[str] = []
         self.resent = 0
 
@@ -66,13 +82,13 @@ class Modality(threading.Thread):
         self.join(DEADLINE)
         if self.is_alive():
             pytest.fail("the node did not take everything")
+        for each in self._ae.sockets:
+            each.close()
 
     def _associate(self) -> Association:
-        ae = AE("MODALITY")
-        ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = 10
         first = dcmread(self._left[0], stop_before_pixels=True)
-        ae.add_requested_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        return ae.associate("127.0.0.1", self._port, ae_title=AE_TITLE)
+        context = build_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
+        return self._ae.associate("127.0.0.1", self._port, [context], AE_TITLE)
 
     def _send(self, association: Association, path: Path) -> bool:
         try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dicom_node.queue import Ledger
+from tests.support.ledgers import empty
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class Node:
         Of the configuration.
     python_path : Path, optional
         A folder with a ``sitecustomize.py`` for its processes.
+    ledger : str, optional
+        URL of a ledger in PostgreSQL; SQLite in the data folder without it.
+    data_dir : Path, optional
+        Where the spool is, if it is shared with other nodes.
+    lease_seconds : float
+        Of the configuration.
     """
 
     def __init__(
@@ -43,18 +50,25 @@ class Node:
         routes: Sequence[Mapping[str, Any]],
         destinations: Mapping[str, Mapping[str, Any]],
         python_path: Path | None = None,
+        *,
+        ledger: str = "",
+        data_dir: Path | None = None,
+        lease_seconds: float = 3.0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
-        self.data_dir = folder / "data"
+        self.data_dir = data_dir or folder / "data"
         self.configuration = folder / "node.yaml"
         self._environment = environment(folder, python_path)
         self._process: subprocess.Popen[bytes] | None = None
+        self._ledger_url = ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
+        times = {"poll_seconds": 0.1, "retry_seconds": 0.2, "retry_maximum_seconds": 1}
         content = {
             "log_level": "debug",
+            "ledger": ledger,
             "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0},
-            "queue": {"poll_seconds": 0.1, "lease_seconds": 3, "retry_seconds": 0.2, "retry_maximum_seconds": 1},
+            "queue": {**times, "lease_seconds": lease_seconds},
             "redact": {"processes": 2},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],
@@ -164,6 +178,10 @@ class Node:
         """Wait until one of its processes has logged this."""
         wait_until(f"{text} is logged", lambda: text in self.logged, self._standing)
 
+    def lose_ledger(self) -> None:
+        """Delete every row of its ledger, under its hands if it runs."""
+        empty(self._ledger_url)
+
     def spooled(self) -> list[Path]:
         """List the files of its spool."""
         return [path for path in (self.data_dir / "spool").rglob("*") if path.is_file()]
@@ -173,7 +191,7 @@ class Node:
         return {**self.counts(), "reasons": {summary.reason for summary in self.entries()}}
 
     def _ledger(self) -> Ledger:
-        return Ledger(f"sqlite:///{self.data_dir / 'ledger.db'}")
+        return Ledger(self._ledger_url)
 
 
 def run_command(folder: Path, *arguments: str, python_path: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from pydicom.uid import (
 )
 
 from tests.support.node import AE_TITLE, COMMAND_SECONDS
-from tests.support.processes import environment, free_port, is_listening, wait_until
+from tests.support.processes import end_marked, environment, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,14 +61,26 @@ def storescu(port: int, *paths: Path, called: str = AE_TITLE) -> None:
 
 
 class StoreSCP:
-    """dcmtk's storescp as a destination: it keeps what comes, bit for bit."""
+    """dcmtk's storescp as a destination: it keeps what comes, bit for bit.
 
-    def __init__(self, folder: Path, ae_title: str = "PACS") -> None:
+    Parameters
+    ----------
+    folder : Path
+        Where it keeps it.
+    ae_title : str
+        How it is called.
+    options : str
+        Of storescp: ``+uf`` gives what comes again a file of its own (see :meth:`arrivals`), ``--fork`` serves several
+        associations at once.
+    """
+
+    def __init__(self, folder: Path, ae_title: str = "PACS", *options: str) -> None:
         self.folder = folder
         self.received = folder / "received"
         self.received.mkdir(parents=True)
         self.port = free_port()
         self.ae_title = ae_title
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,7 +90,7 @@ class StoreSCP:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        told = ["-B", "+xa", "-aet", self.ae_title, "-od", str(self.received), str(self.port)]
+        told = ["-B", "+xa", *self._options, "-aet", self.ae_title, "-od", str(self.received), str(self.port)]
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 ["storescp", *told], env=environment(self.folder), stdout=output, stderr=output
@@ -90,11 +102,17 @@ class StoreSCP:
         if self._process:
             self._process.kill()
             self._process.wait()
+            end_marked(self.folder)
 
     def files(self) -> dict[str, Path]:
         """Find what it has, by SOP Instance UID."""
-        found = {}
+        return {uid: paths[-1] for uid, paths in self.arrivals().items()}
+
+    def arrivals(self) -> dict[str, list[Path]]:
+        """Find everything that came, by SOP Instance UID."""
+        found: dict[str, list[Path]] = {}
         for path in self.received.iterdir():
             with suppress(InvalidDicomError, EOFError, AttributeError):  # it is being written
-                found[str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)] = path
+                uid = str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+                found.setdefault(uid, []).append(path)
         return found

@@ -111,8 +111,8 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
     assert (
         config.load(written(tmp_path, SMALLEST + "data_dir: /srv/node\n")).ledger_url == "sqlite:////srv/node/ledger.db"
     )
-    named = config.load(written(tmp_path, SMALLEST + "ledger: postgresql://ledger/node\n"))
-    assert named.ledger_url == "postgresql://ledger/node"
+    named = config.load(written(tmp_path, SMALLEST + "ledger: postgresql+psycopg://ledger/node\n"))
+    assert named.ledger_url == "postgresql+psycopg://ledger/node"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,7 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST + "receive: {port: 0}\n", "receive.port", "greater than or equal to 1"),
         (SMALLEST + "receive: {ae_title: A_TITLE_THAT_IS_TOO_LONG}\n", "receive.ae_title", "1 to 16"),
         (SMALLEST + "receive: {networks: [192.0.2.300/24]}\n", "receive.networks", "192.0.2.300/24"),
+        (SMALLEST + "ledger: mysql://ledger/node\n", "ledger", "postgresql+psycopg://"),
         (SMALLEST + "redact: {detector: eyes}\n", "redact.detector", "tesseract"),
         (SMALLEST.replace("name: all", "name: all, policy: none"), "routes.0.policy", "keep-safe-text"),
         (SMALLEST.replace("[clean]", "[claen]"), "routes.0.destinations", "clean"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,9 +38,12 @@ LATER = 3600.0
 CLEAN = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.5")
 
 
+on_sqlite = pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
+
+
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    ledger = Ledger(ledger_url)
     ledger.create()
     yield ledger
     ledger.close()
@@ -421,6 +425,7 @@ def test_a_paused_destination_waits_until_it_is_resumed_even_if_it_is_up(ledger:
 # The database
 
 
+@on_sqlite
 def test_the_database_and_its_journal_can_be_read_by_nobody_else(ledger: Ledger, tmp_path: Path) -> None:
     accepted(ledger)
     files = list(tmp_path.glob("ledger.db*"))
@@ -452,6 +457,16 @@ def test_creating_twice_loses_nothing(ledger: Ledger) -> None:
     assert ledger.entry(entry.id).entry.id == entry.id
 
 
+def test_several_processes_that_start_at_once_make_one_ledger(ledger_url: str) -> None:
+    ledgers = [Ledger(ledger_url) for _ in range(8)]
+    with ThreadPoolExecutor(len(ledgers)) as threads:
+        list(threads.map(Ledger.create, ledgers))
+    entry = accepted(ledgers[0])
+    assert [each.entry.id for each in ledgers[-1].entries()] == [entry.id]
+    for each in ledgers:
+        each.close()
+
+
 def fill(path: Path, number: int) -> None:
     """Half of the instances wait for redaction, half for PACS."""
     rows = [
@@ -475,6 +490,7 @@ def plan(path: Path, query: Select[Any]) -> str:
         return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}"))
 
 
+@on_sqlite
 def test_a_claim_among_5000_waiting_uses_its_index_and_sorts_nothing(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     fill(path, 5000)

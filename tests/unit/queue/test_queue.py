@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_node.errors import SpoolFull
+from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
-from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
+from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
+from tests.support.ledgers import empty
+from tests.support.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,8 +23,8 @@ NOTHING_TO_DO = Reconciliation()
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    queue = Queue(Spool(tmp_path / "spool"), Ledger(f"sqlite:///{tmp_path / 'ledger.db'}"))
+def queue(tmp_path: Path, ledger_url: str) -> Iterator[Queue]:
+    queue = Queue(Spool(tmp_path / "spool"), Ledger(ledger_url))
     queue.spool.prepare()
     queue.ledger.create()
     yield queue
@@ -75,18 +77,19 @@ def state(queue: Queue, entry_id: str) -> State:
     return queue.ledger.entry(entry_id).state
 
 
-def wipe_ledger(queue: Queue) -> None:
-    path = queue.spool.root.parent / "ledger.db"
-    queue.ledger.close()
-    path.unlink()
-    queue.ledger.create()
-
-
 def bytes_without_a_row(queue: Queue, content: bytes, entry_id: str = "a" * 32) -> str:
     """What a receiver leaves that dies between the bytes and the row."""
     sidecar = Sidecar(INSTANCE, ORIGIN, hashlib.sha256(content).hexdigest(), len(content))
     queue.spool.put(incoming(queue, content), entry_id, sidecar)
     return entry_id
+
+
+# Opening
+
+
+def test_a_ledger_that_cannot_be_reached_is_a_configuration_error_that_quotes_no_password(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^ledger: cannot be used: OperationalError$"):
+        open_queue(tmp_path / "data", f"postgresql+psycopg://node:secret@127.0.0.1:{free_port()}/node")
 
 
 # Accepting
@@ -166,10 +169,10 @@ def test_reconciling_what_agrees_changes_nothing(queue: Queue) -> None:
     assert (queue.ledger.entries(), files(queue)) == before
 
 
-def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue) -> None:
+def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue, ledger_url: str) -> None:
     entries = {accept(queue, bytes([number])) for number in range(5)}
     before = {each.entry for each in queue.ledger.entries()}
-    wipe_ledger(queue)
+    empty(ledger_url)
     assert queue.ledger.entries() == []
     assert queue.reconcile().inserted == 5
     # Which of them came as a conflict follows the order of insertion.
@@ -180,9 +183,11 @@ def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue) -> None:
     assert {claimed(queue).id for _ in entries} == entries
 
 
-def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing_unclean(queue: Queue) -> None:
+def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing_unclean(
+    queue: Queue, ledger_url: str
+) -> None:
     entry = redacted(queue)
-    wipe_ledger(queue)
+    empty(ledger_url)
     queue.reconcile()
     again = claimed(queue)
     path = queue.spool.write_redacted(again.id, again.attempts, lambda file: file.write(b"clean again"))
