@@ -72,6 +72,7 @@ class Receive(_Frozen):
     calling_ae_titles: tuple[AETitle, ...] = ()
     networks: tuple[str, ...] = ()
     maximum_associations: PositiveInt = 50
+    maximum_associations_per_peer: PositiveInt = 40
     maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout: PositiveFloat = 60.0
     minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ import pydicom.config
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
 from dicom_node.model import Origin
@@ -109,7 +111,7 @@ class StorageSCP:
         receive = self._receive
         ae = AE(receive.ae_title)
         ae.maximum_pdu_size = receive.maximum_pdu_length
-        ae.maximum_associations = receive.maximum_associations
+        ae.maximum_associations = sys.maxsize  # The server counts them itself, and connections without one apart.
         ae.require_calling_aet = list(receive.calling_ae_titles)
         ae.network_timeout = receive.network_timeout
         ae.acse_timeout = min(receive.network_timeout, _ASSOCIATION_REQUEST_SECONDS)
@@ -145,6 +147,8 @@ class StorageSCP:
 def _identity(path: Path, event: Event) -> SOPInstance:
     """See that the data set is whole, and that it is what the C-STORE-RQ says it is (PS3.4 B.2.3)."""
     request = event.request
+    if event.context.abstract_syntax == Verification:
+        raise Refuse(0x0122, "the context is not one of storage")
     if not _UID.fullmatch(request.AffectedSOPInstanceUID):
         raise Refuse(0x0117, "the SOP Instance UID is not a UID")
     instance = read_header(path, str(event.context.transfer_syntax))

@@ -35,6 +35,8 @@ class Node:
         Of the configuration.
     python_path : Path, optional
         A folder with a ``sitecustomize.py`` for its processes.
+    receive : mapping, optional
+        Of the configuration, beside address and port.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Node:
         routes: Sequence[Mapping[str, Any]],
         destinations: Mapping[str, Mapping[str, Any]],
         python_path: Path | None = None,
+        receive: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -53,7 +56,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
         content = {
             "log_level": "debug",
-            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0},
+            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
             "queue": {"poll_seconds": 0.1, "lease_seconds": 3, "retry_seconds": 0.2, "retry_maximum_seconds": 1},
             "redact": {"processes": 2},
             "destinations": {name: dict(values) for name, values in destinations.items()},
@@ -141,7 +144,7 @@ class Node:
     def entries(self) -> list[EntrySummary]:
         """List its instances as the ledger has them."""
         with closing(self._ledger()) as ledger:
-            return ledger.entries(limit=1000)
+            return ledger.entries(limit=100_000)
 
     def state(self, entry_id: str) -> str:
         """Tell where one instance stands."""
