@@ -25,6 +25,7 @@ from dicom_node.model import Origin
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_header import read_header
+from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,7 @@ class StorageSCP:
         Raises
         ------
         ConfigurationError
-            When the address is not this machine's, or the port is taken.
+            When the address is not this machine's, the port is taken, or a file for TLS cannot be used.
         """
         _settle_libraries(self._queue.spool.incoming)
         handlers = [
@@ -83,9 +84,10 @@ class StorageSCP:
             (evt.EVT_ASYNC_OPS, _one_operation_at_a_time),
             (evt.EVT_USER_ID, _nobody_is_known),
         ]
+        context = receiving(self._receive.tls) if self._receive.tls else None
         address = f"receive: {self._receive.host} port {self._receive.port}"
         try:
-            self._server = AssociationServer(self._application_entity(), self._receive, handlers)
+            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context)
         except OSError as error:
             msg = f"{address}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None

@@ -27,6 +27,7 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.storage_scp_limits import Connections, check_fragment
+from dicom_node.tls import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pynetdicom.presentation import PresentationContext
 
     from dicom_node.config import Receive
+    from dicom_node.tls import Context
 
 _PDU_LIMIT = (1 << 20) + 64
 """Longest PDU that is read, in bytes: the largest ``maximum_pdu_length``."""
@@ -62,6 +64,7 @@ _PIXEL_SYNTAXES = frozenset(
 
 _ABSTRACT_SYNTAX_NOT_SUPPORTED, _TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x03, 0x04
 _CALLED_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x07)
+_CALLING_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
 _LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 _REASONS = {(1, 3): "calling AE title", (1, 7): "called AE title", (2, 1): "user identity", (3, 2): "local limit"}
 
@@ -79,6 +82,8 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         Address, Called AE Titles and networks.
     handlers : sequence
         ``(event, callable)`` as pynetdicom has them.
+    context : Context, optional
+        To speak TLS.
 
     Raises
     ------
@@ -89,12 +94,16 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]]) -> None:
+    def __init__(
+        self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]], context: Context | None = None
+    ) -> None:
         titles = frozenset({receive.ae_title, *receive.called_ae_titles})
         self.called_ae_titles = None if receive.any_called_ae_title else titles
         self._networks = [ipaddress.ip_network(network) for network in receive.networks]
         self.connections = Connections(receive.maximum_associations, receive.maximum_associations_per_peer)
         self._peer_timeout = receive.network_timeout
+        self._tls = context
+        self._certified = receive.tls.calling_ae_titles if receive.tls else {}
         contexts = [build_context(Verification)]
         address = (receive.host, receive.port)
         all_handlers = [*handlers, (evt.EVT_CONN_CLOSE, _end_wait)]
@@ -105,7 +114,15 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         peer, address = super().get_request()
         peer.settimeout(self._peer_timeout)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            # The handshake waits for the peer: that is for the thread of the connection.
+            peer = self._tls.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
         return peer, address
+
+    def may_call_itself(self, peer: socket.socket, calling_ae_title: str) -> bool:
+        """Whether the peer's certificate says that it is who it says it is; anyone may where none are asked for."""
+        names = names_of(peer) if self._certified else ()
+        return not self._certified or any(calling_ae_title in self._certified.get(name, ()) for name in names)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401 - socketserver's own
         """Refuse connections from other networks, and those that are too many."""
@@ -151,6 +168,8 @@ class PeerSocket(AssociationSocket):  # type: ignore[misc]  # mypy does not foll
         idle = time.monotonic() - self._heard > _BUSY_SECONDS
         poller = select.poll()
         try:
+            if getattr(self.socket, "pending", int)():  # decrypted already
+                return True
             poller.register(self.socket, select.POLLIN)
             return bool(poller.poll(_IDLE_WAIT * 1000 if idle else 0))
         except (OSError, ValueError):
@@ -207,6 +226,8 @@ class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
         connection = self.assoc.dul.socket.socket
         if connection is None or not server.connections.associate(connection):
             return _LOCAL_LIMIT_EXCEEDED
+        if not server.may_call_itself(connection, self.requestor.primitive.calling_ae_title):
+            return _CALLING_AE_TITLE_NOT_RECOGNISED
         return None
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
@@ -275,6 +296,9 @@ class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not fo
 
     def handle(self) -> None:
         """Serve the association; this thread outlives it, so that however it ends, somebody cleans up."""
+        if not self._is_greeted():
+            self.server.shutdown_request(self.request)
+            return
         association = self._create_association()
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
@@ -282,6 +306,15 @@ class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not fo
         self.server.shutdown_request(self.request)
         association.dul.join()
         association.dimse.remove_files()
+
+    def _is_greeted(self) -> bool:
+        """Shake hands, where TLS is spoken."""
+        try:
+            getattr(self.request, "do_handshake", int)()
+        except OSError as error:
+            log.info("association", action="rejected", reason="TLS", peer=self.client_address[0], exc_info=error)
+            return False
+        return True
 
     def _create_association(self) -> Association:
         association = super()._create_association()
