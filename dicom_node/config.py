@@ -207,9 +207,9 @@ Destination = Annotated[
 class Route(_Frozen):
     """The first route whose every ``match`` line fits an instance decides its policy and destinations.
 
-    ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard
-    patterns (``*``, ``?``) or lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict``
-    says unless it is given.
+    ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are
+    ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard patterns (``*``, ``?``) or
+    lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict`` says unless it is given.
     """
 
     name: Name

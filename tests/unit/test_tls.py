@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from dicom_node import config, tls
 from dicom_node.config import DestinationTLS, ReceiveTLS
 from dicom_node.errors import ConfigurationError
 from tests.support.certificates import Authority, Certificate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")

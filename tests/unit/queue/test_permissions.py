@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.queue import open_queue
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def permissions(path: Path) -> int:
