@@ -145,7 +145,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     def configured() -> Configuration:
         configuration = _configuration(arguments)
         log.configure(configuration.log_level)
-        _check_rules(configuration)
+        _check_files(arguments.config, configuration)
         return configuration
 
     named = {role.strip() for role in (arguments.role or ",".join(ROLES)).split(",")}
@@ -157,15 +157,22 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     configuration = _configuration(arguments)
-    _check_rules(configuration)
+    _check_files(arguments.config, configuration)
     print(
         f"{arguments.config}: good: {len(configuration.routes)} routes, {len(configuration.destinations)} destinations"
     )
     return OK
 
 
-def _check_rules(configuration: Configuration) -> None:
-    """Read the rule files, where there are some: nothing starts with half of them."""
+def _check_files(path: Path, configuration: Configuration) -> None:
+    """Read the files of rules and for TLS, where there are some: nothing starts with half of them."""
+    from dicom_node import tls
+
+    try:
+        tls.check(configuration)
+    except ConfigurationError as error:
+        msg = f"{path}: {error}"
+        raise ConfigurationError(msg) from None
     if any(route.rules for route in configuration.routes):
         from dicom_node.policies import policies
 

@@ -52,13 +52,56 @@ def _ae_title(value: str) -> str:
     return title
 
 
+def _network(value: str) -> str:
+    ipaddress.ip_network(value)
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+Networks = tuple[Annotated[str, AfterValidator(_network)], ...]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_FINGERPRINT = re.compile(r"(sha256:)?[0-9a-f]{2}(:?[0-9a-f]{2}){31}")
+
+
+class ReceiveTLS(_Frozen):
+    """The receiver's certificate and key in PEM, and whose certificates it wants to see.
+
+    Keys of ``calling_ae_titles`` are names in the peer's certificate (subject CN, subject alternative names) or its
+    SHA-256 fingerprint, values the Calling AE Titles that it may use. Where there are some, no other gets in.
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path | None = None
+    require_client_certificate: bool = False
+    calling_ae_titles: dict[str, tuple[AETitle, ...]] = {}
+
+    @field_validator("calling_ae_titles")
+    @classmethod
+    def _as_certificates_have_them(cls, titles: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        lower = {name.lower(): allowed for name, allowed in titles.items()}
+        return {
+            name.removeprefix("sha256:").replace(":", "") if _FINGERPRINT.fullmatch(name) else name: allowed
+            for name, allowed in lower.items()
+        }
+
+    @model_validator(mode="after")
+    def _is_sure(self) -> Self:
+        """Refuse to ask for a certificate that could not be verified, or to go by one that need not be there."""
+        if self.require_client_certificate and not self.ca:
+            msg = "require_client_certificate: needs ca, the file of the CA that has signed the peers' certificates"
+            raise ValueError(msg)
+        if self.calling_ae_titles and not self.require_client_certificate:
+            msg = "calling_ae_titles: needs require_client_certificate: true"
+            raise ValueError(msg)
+        return self
 
 
 class Receive(_Frozen):
@@ -70,18 +113,13 @@ class Receive(_Frozen):
     any_called_ae_title: bool = False
     called_ae_titles: tuple[AETitle, ...] = ()
     calling_ae_titles: tuple[AETitle, ...] = ()
-    networks: tuple[str, ...] = ()
+    networks: Networks = ()
     maximum_associations: PositiveInt = 50
+    maximum_associations_per_peer: PositiveInt = 40
     maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout: PositiveFloat = 60.0
     minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
-
-    @field_validator("networks")
-    @classmethod
-    def _is_network(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ipaddress.ip_network(network)
-        return networks
+    tls: ReceiveTLS | None = None
 
 
 class Queue(_Frozen):
@@ -117,6 +155,25 @@ class Redact(_Frozen):
         return name
 
 
+class DestinationTLS(_Frozen):
+    """Who has signed the destination's certificate, and the node's own where the destination asks for one; all PEM.
+
+    The certificate has to be for ``server_name``, or else for the destination's ``host``.
+    """
+
+    ca: Path
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+    @model_validator(mode="after")
+    def _is_a_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            msg = "certificate and key: allowed are both or neither"
+            raise ValueError(msg)
+        return self
+
+
 class DicomDestination(_Frozen):
     """A destination AE: clean instances go out by C-STORE."""
 
@@ -127,6 +184,7 @@ class DicomDestination(_Frozen):
     connect_timeout: PositiveFloat = 10.0
     acse_timeout: PositiveFloat = 30.0
     dimse_timeout: PositiveFloat = 60.0
+    tls: DestinationTLS | None = None
 
 
 class FolderDestination(_Frozen):
@@ -149,13 +207,14 @@ Destination = Annotated[
 class Route(_Frozen):
     """The first route whose every ``match`` line fits an instance decides its policy and destinations.
 
-    Keys of ``match`` are ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard
-    patterns (``*``, ``?``) or lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict``
-    says unless it is given.
+    ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are
+    ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard patterns (``*``, ``?``) or
+    lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict`` says unless it is given.
     """
 
     name: Name
     match: dict[str, tuple[str, ...]] = {}
+    networks: Networks = ()
     policy: PolicyName = "keep-safe-text"
     rules: tuple[Path, ...] = ()
     ultrasound_regions: bool = False
@@ -347,6 +406,8 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
         "ae": DicomDestination,
         "folder": FolderDestination,
     }
+    if location and location[-1] == "tls":
+        return list((ReceiveTLS if "receive" in location else DestinationTLS).model_fields)
     for part in reversed(location):
         if part in sections:
             return list(sections[str(part)].model_fields)

@@ -8,6 +8,7 @@ from dicom_node.config import FolderDestination
 from dicom_node.folder import FolderSender
 from dicom_node.model import RemoteAE
 from dicom_node.storage_scu import StorageSCU
+from dicom_node.tls import sending
 
 if TYPE_CHECKING:
     from dicom_node.config import Configuration
@@ -21,7 +22,13 @@ def sender_to(ae_title: str, host: str, port: int) -> StorageSCU:
 
 
 def make_sender(configuration: Configuration, name: str) -> Sender:
-    """Make the sender for a destination by its name in the configuration."""
+    """Make the sender for a destination by its name in the configuration.
+
+    Raises
+    ------
+    ConfigurationError
+        When its TLS files cannot be used.
+    """
     destination = configuration.destinations[name]
     if isinstance(destination, FolderDestination):
         return FolderSender(configuration.data_dir / destination.folder)
@@ -34,5 +41,6 @@ def make_sender(configuration: Configuration, name: str) -> Sender:
             connect_timeout=destination.connect_timeout,
             acse_timeout=destination.acse_timeout,
             dimse_timeout=destination.dimse_timeout,
-        )
+        ),
+        (sending(tls, name), tls.server_name or destination.host) if (tls := destination.tls) else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def matching_route(routes: Iterable[Route], origin: Origin, header: Dataset) -> 
     routes : iterable of Route
         In the order of the configuration.
     origin : Origin
-        AE titles of the association.
+        AE titles and peer address of the association.
     header : pydicom.Dataset
         Attributes; absent ones fit no pattern but ``*``.
     """
@@ -30,10 +31,19 @@ def matching_route(routes: Iterable[Route], origin: Origin, header: Dataset) -> 
 
 
 def _fits(route: Route, origin: Origin, header: Dataset) -> bool:
-    return all(
+    return _is_in(route.networks, origin.peer_address) and all(
         any(fnmatchcase(value, pattern) for value in _values(key, origin, header) for pattern in patterns)
         for key, patterns in route.match.items()
     )
+
+
+def _is_in(networks: tuple[str, ...], address: str) -> bool:
+    """Whether an address is in one of these networks, or anywhere when there are none."""
+    if not networks:
+        return True
+    peer = ip_address(address)
+    peer = getattr(peer, "ipv4_mapped", None) or peer
+    return any(peer in ip_network(network) for network in networks)
 
 
 def _values(key: str, origin: Origin, header: Dataset) -> list[str]:

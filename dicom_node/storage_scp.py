@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import tempfile
 import threading
 import time
@@ -17,12 +18,14 @@ import pydicom.config
 import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, _config, evt
+from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
 from dicom_node.model import Origin
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_header import read_header
+from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +76,7 @@ class StorageSCP:
         Raises
         ------
         ConfigurationError
-            When the address is not this machine's, or the port is taken.
+            When the address is not this machine's, the port is taken, or a file for TLS cannot be used.
         """
         _settle_libraries(self._queue.spool.incoming)
         handlers = [
@@ -81,9 +84,10 @@ class StorageSCP:
             (evt.EVT_ASYNC_OPS, _one_operation_at_a_time),
             (evt.EVT_USER_ID, _nobody_is_known),
         ]
+        context = receiving(self._receive.tls) if self._receive.tls else None
         address = f"receive: {self._receive.host} port {self._receive.port}"
         try:
-            self._server = AssociationServer(self._application_entity(), self._receive, handlers)
+            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context)
         except OSError as error:
             msg = f"{address}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None
@@ -109,7 +113,7 @@ class StorageSCP:
         receive = self._receive
         ae = AE(receive.ae_title)
         ae.maximum_pdu_size = receive.maximum_pdu_length
-        ae.maximum_associations = receive.maximum_associations
+        ae.maximum_associations = sys.maxsize  # The server counts them itself, and connections without one apart.
         ae.require_calling_aet = list(receive.calling_ae_titles)
         ae.network_timeout = receive.network_timeout
         ae.acse_timeout = min(receive.network_timeout, _ASSOCIATION_REQUEST_SECONDS)
@@ -145,6 +149,8 @@ class StorageSCP:
 def _identity(path: Path, event: Event) -> SOPInstance:
     """See that the data set is whole, and that it is what the C-STORE-RQ says it is (PS3.4 B.2.3)."""
     request = event.request
+    if event.context.abstract_syntax == Verification:
+        raise Refuse(0x0122, "the context is not one of storage")
     if not _UID.fullmatch(request.AffectedSOPInstanceUID):
         raise Refuse(0x0117, "the SOP Instance UID is not a UID")
     instance = read_header(path, str(event.context.transfer_syntax))

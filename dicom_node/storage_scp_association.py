@@ -21,8 +21,13 @@ import structlog
 from pynetdicom import build_context, evt
 from pynetdicom.acse import ACSE
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+from dicom_node.storage_scp_limits import Connections, check_fragment
+from dicom_node.tls import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +39,13 @@ if TYPE_CHECKING:
     from pynetdicom.presentation import PresentationContext
 
     from dicom_node.config import Receive
+    from dicom_node.tls import Context
 
 _PDU_LIMIT = (1 << 20) + 64
-"""Longest PDU that is read, in bytes: the largest ``maximum_pdu_length``, and more than any A-ASSOCIATE-RQ."""
+"""Longest PDU that is read, in bytes: the largest ``maximum_pdu_length``."""
+
+_REQUEST_LIMIT = 1 << 18
+"""Longest A-ASSOCIATE-RQ: 128 contexts of 40 transfer syntaxes each have 160 KB, and decoding 1 MB takes seconds."""
 
 _BUSY_SECONDS = 1.0
 _IDLE_WAIT = 0.05
@@ -55,6 +64,8 @@ _PIXEL_SYNTAXES = frozenset(
 
 _ABSTRACT_SYNTAX_NOT_SUPPORTED, _TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x03, 0x04
 _CALLED_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x07)
+_CALLING_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
+_LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
 _REASONS = {(1, 3): "calling AE title", (1, 7): "called AE title", (2, 1): "user identity", (3, 2): "local limit"}
 
 log = structlog.get_logger()
@@ -71,6 +82,8 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         Address, Called AE Titles and networks.
     handlers : sequence
         ``(event, callable)`` as pynetdicom has them.
+    context : Context, optional
+        To speak TLS.
 
     Raises
     ------
@@ -81,13 +94,16 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
     request_queue_size = 128
     daemon_threads = True
 
-    def __init__(self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]]) -> None:
+    def __init__(
+        self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]], context: Context | None = None
+    ) -> None:
         titles = frozenset({receive.ae_title, *receive.called_ae_titles})
         self.called_ae_titles = None if receive.any_called_ae_title else titles
         self._networks = [ipaddress.ip_network(network) for network in receive.networks]
-        # Connections without an association yet take threads too; they must not be without a limit.
-        self._connections = 2 * receive.maximum_associations
+        self.connections = Connections(receive.maximum_associations, receive.maximum_associations_per_peer)
         self._peer_timeout = receive.network_timeout
+        self._tls = context
+        self._certified = receive.tls.calling_ae_titles if receive.tls else {}
         contexts = [build_context(Verification)]
         address = (receive.host, receive.port)
         all_handlers = [*handlers, (evt.EVT_CONN_CLOSE, _end_wait)]
@@ -98,14 +114,22 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         peer, address = super().get_request()
         peer.settimeout(self._peer_timeout)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls:
+            # The handshake waits for the peer: that is for the thread of the connection.
+            peer = self._tls.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
         return peer, address
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401, ARG002 - socketserver's own
+    def may_call_itself(self, peer: socket.socket, calling_ae_title: str) -> bool:
+        """Whether the peer's certificate says that it is who it says it is; anyone may where none are asked for."""
+        names = names_of(peer) if self._certified else ()
+        return not self._certified or any(calling_ae_title in self._certified.get(name, ()) for name in names)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401 - socketserver's own
         """Refuse connections from other networks, and those that are too many."""
         if self._networks and not any(_address(client_address[0]) in network for network in self._networks):
             log.info("association", action="rejected", reason="network", peer=client_address[0])
             return False
-        if len(self.active_associations) >= self._connections:
+        if not self.connections.admit(request, client_address[0]):
             log.info("association", action="rejected", reason="connections", peer=client_address[0])
             return False
         return True
@@ -113,6 +137,11 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's own
         """Log that a connection failed; socketserver would print its traceback."""
         log.warning("association", action="failed", peer=client_address[0])
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own
+        """Close a connection, and give its room to others."""
+        super().shutdown_request(request)
+        self.connections.forget(request)
 
     def shutdown(self) -> None:
         """Stop listening; associations go on."""
@@ -133,11 +162,14 @@ class PeerSocket(AssociationSocket):  # type: ignore[misc]  # mypy does not foll
         pynetdicom asks 1000 times a second, with ``select`` (which file descriptors from 1024 on crash). Nothing is
         lost by waiting here while the peer is silent: what arrives ends the wait.
         """
-        if self.socket is None or not self._is_connected:
+        if self.socket is None or not self._is_connected or not self.assoc.dimse.msg_queue.empty():
+            # Nothing more is read from a peer that does not wait for the response: it would pile up in here.
             return False
         idle = time.monotonic() - self._heard > _BUSY_SECONDS
         poller = select.poll()
         try:
+            if getattr(self.socket, "pending", int)():  # decrypted already
+                return True
             poller.register(self.socket, select.POLLIN)
             return bool(poller.poll(_IDLE_WAIT * 1000 if idle else 0))
         except (OSError, ValueError):
@@ -152,7 +184,7 @@ class PeerSocket(AssociationSocket):  # type: ignore[misc]  # mypy does not foll
         OSError
             When that is more than a PDU may have, or takes longer than the network time-out.
         """
-        if nr_bytes > _PDU_LIMIT:
+        if nr_bytes > (_REQUEST_LIMIT if self.assoc.requestor.primitive is None else _PDU_LIMIT):
             msg = "the PDU is too long"
             raise OSError(msg)
         self._heard = time.monotonic()
@@ -178,12 +210,25 @@ class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
     """Association negotiation: more than one Called AE Title, and the requestor's first syntax that has pixels."""
 
     def _negotiate_as_acceptor(self) -> None:
-        titles = self.assoc._server.called_ae_titles  # noqa: SLF001 - the only way from an association to its server
-        if titles is None or self.requestor.primitive.called_ae_title in titles:
+        refusal = self._refusal()
+        if refusal is None:
             super()._negotiate_as_acceptor()
             return
-        self.send_reject(*_CALLED_AE_TITLE_NOT_RECOGNISED)
+        self.send_reject(*refusal)
         self.assoc.kill()
+
+    def _refusal(self) -> tuple[int, int, int] | None:
+        """Return why there is no association, as PS3.8 9.3.4 has it."""
+        server = self.assoc._server  # noqa: SLF001 - the only way from an association to its server
+        titles = server.called_ae_titles
+        if titles is not None and self.requestor.primitive.called_ae_title not in titles:
+            return _CALLED_AE_TITLE_NOT_RECOGNISED
+        connection = self.assoc.dul.socket.socket
+        if connection is None or not server.connections.associate(connection):
+            return _LOCAL_LIMIT_EXCEEDED
+        if not server.may_call_itself(connection, self.requestor.primitive.calling_ae_title):
+            return _CALLING_AE_TITLE_NOT_RECOGNISED
+        return None
 
     def send_reject(self, result: int, source: int, diagnostic: int) -> None:
         reason = _REASONS.get((source, diagnostic), "other")
@@ -221,12 +266,20 @@ class _DIMSE(DIMSEServiceProvider):  # type: ignore[misc]  # mypy does not follo
             return None, None
         _remove_file(self._served)
         self._served = message
+        if not isinstance(message, C_STORE | C_ECHO):
+            self.dul.event_queue.put("Evt19")
+            return None, None
         return context_id, message
 
     def receive_primitive(self, primitive: Any) -> None:  # noqa: ANN401 - pynetdicom's signature
         try:
-            super().receive_primitive(primitive)
-        except Exception:  # noqa: BLE001 - whatever it is, it would end the DUL's thread without a word to the peer
+            for fragment in primitive.presentation_data_value_list:
+                check_fragment(self.message, fragment[1])
+                one = P_DATA()
+                one.presentation_data_value_list = [list(fragment)]
+                super().receive_primitive(one)
+        except Exception as error:
+            log.info("association", action="aborted", peer=self.assoc.requestor.address, exc_info=error)
             self.dul.event_queue.put("Evt19")
 
     def remove_files(self) -> None:
@@ -243,6 +296,9 @@ class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not fo
 
     def handle(self) -> None:
         """Serve the association; this thread outlives it, so that however it ends, somebody cleans up."""
+        if not self._is_greeted():
+            self.server.shutdown_request(self.request)
+            return
         association = self._create_association()
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         association.start()
@@ -250,6 +306,15 @@ class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not fo
         self.server.shutdown_request(self.request)
         association.dul.join()
         association.dimse.remove_files()
+
+    def _is_greeted(self) -> bool:
+        """Shake hands, where TLS is spoken."""
+        try:
+            getattr(self.request, "do_handshake", int)()
+        except OSError as error:
+            log.info("association", action="rejected", reason="TLS", peer=self.client_address[0], exc_info=error)
+            return False
+        return True
 
     def _create_association(self) -> Association:
         association = super()._create_association()

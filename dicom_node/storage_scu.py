@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pynetdicom.association import Association
 
     from dicom_node.model import RemoteAE, SOPInstance
+    from dicom_node.tls import Context
 
 _Context = tuple[str, str]
 _Disposition = Literal["deliver", "defer", "few tries", "hold"]
@@ -63,11 +64,14 @@ class StorageSCU:
     ----------
     remote : RemoteAE
         Address, AE titles and time-outs.
+    tls : tuple of Context and str, optional
+        To speak TLS, and the name that the destination's certificate has to be for.
     """
 
-    def __init__(self, remote: RemoteAE) -> None:
+    def __init__(self, remote: RemoteAE, tls: tuple[Context, str] | None = None) -> None:
         _settle_pynetdicom()
         self._remote = remote
+        self._tls = tls
         self._association: Association | None = None
         self._proposed: frozenset[_Context] = frozenset()
         self._asked: dict[_Context, None] = {}
@@ -166,7 +170,9 @@ class StorageSCU:
         ae.dimse_timeout = remote.dimse_timeout
         requested = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
         try:
-            association = ae.associate(remote.host, remote.port, requested, remote.ae_title, _MAXIMUM_PDU_LENGTH)
+            association = ae.associate(
+                remote.host, remote.port, requested, remote.ae_title, _MAXIMUM_PDU_LENGTH, tls_args=self._tls
+            )
         except OSError as error:
             msg = f"the destination's address cannot be used: {error.strerror}"
             raise DestinationDown(msg) from None
@@ -242,6 +248,8 @@ def _no_association(association: Association) -> DestinationDown | Hold:
         return DestinationDown(f"association rejected: {answer.reason_str}")
     if association.rejected_contexts:
         return Hold("the destination accepts none of the proposed SOP Classes and transfer syntaxes")
+    if failure := association.dul.socket.tls_failure:
+        return DestinationDown(f"no association: TLS: {failure}")
     return DestinationDown("no association: the connection was refused, timed out or aborted")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom import AE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
+
+from dicom_node.tls import failure_of
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -22,13 +25,17 @@ _PDUS_IN_HAND = 16
 class Requestor(AE):  # type: ignore[misc]  # mypy does not follow pynetdicom
     """Makes associations whose sending side has limits."""
 
-    def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> _Connection:  # noqa: ANN401, ARG002 - AE's
+    def _create_socket(self, assoc: Association, address: Any, tls_args: Any) -> _Connection:  # noqa: ANN401 - AE's
         assoc.dul.to_provider_queue = _Outgoing(assoc.dul, self.dimse_timeout)
-        return _Connection(assoc, address=address)
+        connection = _Connection(assoc, address=address)
+        connection.tls_args = tls_args
+        return connection
 
 
 class _Connection(AssociationSocket):  # type: ignore[misc]  # mypy does not follow pynetdicom
     """A connection that does not wait for ever, nor for Nagle's algorithm, and is closed at its end."""
+
+    tls_failure = ""
 
     def connect(self, primitive: Any) -> None:  # noqa: ANN401 - pynetdicom's signature
         super().connect(primitive)
@@ -37,6 +44,8 @@ class _Connection(AssociationSocket):  # type: ignore[misc]  # mypy does not fol
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _shutdown_socket(self) -> None:
+        # pynetdicom closes a connection that has failed, and keeps to itself why.
+        self.tls_failure = self.tls_failure or failure_of(sys.exception())
         if self.socket is not None:
             # pynetdicom's leaves a socket open that the peer has closed before.
             with suppress(OSError):

@@ -7,6 +7,7 @@ the promise: bytes are durable before a row speaks of them, and go only after th
 from __future__ import annotations
 
 import hashlib
+import stat
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -204,13 +205,19 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     Raises
     ------
     ConfigurationError
-        When the data folder cannot be used, others may read what is in it, or the ledger cannot be reached.
+        When the data folder cannot be used, others may write there or read what is in the spool, or the ledger cannot
+        be reached.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+        mode = data_dir.stat().st_mode
     except OSError as error:
         msg = f"data_dir: {data_dir}: cannot be used: {error.strerror}"
         raise ConfigurationError(msg) from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # Who may write here can put another spool and ledger in the place of these. Reading is kept from others there.
+        msg = f"data_dir: {data_dir}: others may write there; allowed are modes up to 0755 (chmod go-w)"
+        raise ConfigurationError(msg)
     spool = Spool(data_dir / "spool", minimum_free_bytes)
     spool.prepare()
     ledger = Ledger(ledger_url)

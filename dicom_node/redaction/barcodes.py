@@ -17,7 +17,7 @@ from dicom_node.redaction.bars import ALIKE, CELL, DENSE, EDGE, find_bars, in_ce
 from dicom_node.redaction.boxes import Box, without_contained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 EXTENT = 17
 STEEP = np.float32(0.6)
 """Part of the extent of a square of that side which an edge has within three pixels: in a code all, in speckle less."""
+
+LEVEL = np.float32(0.3)
+OF_LEVELS, OF_EACH = 0.45, 0.08
+"""Share of the pixels that are within a third of the darkest or brightest around them: in a code most, in noise few."""
 
 NEW = 0.3
 """Part of a busy place that was not busy in an earlier view; where less is new, that view has been looked at."""
@@ -55,13 +59,15 @@ _STACKED = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.PDF417])
 _BARS = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.AllLinear])
 
 
-def find_barcodes(pictures: Sequence[Picture]) -> list[Box]:
+def find_barcodes(pictures: Sequence[Picture], painted: Collection[Box] = ()) -> list[Box]:
     """Find QR, Data Matrix, Aztec, PDF417 and bar codes.
 
     Parameters
     ----------
     pictures : sequence of numpy.ndarray
         uint8, shape (rows, columns, 3): views of the same place; a code in any sample of any of them is found.
+    painted : collection of Box
+        What goes anyway: busy places of which they leave nothing that is large enough for a code are not looked at.
 
     Returns
     -------
@@ -70,25 +76,43 @@ def find_barcodes(pictures: Sequence[Picture]) -> list[Box]:
     """
     rows, columns = (-(-side // CELL) for side in pictures[0].shape[:2])
     looked_at = np.zeros((rows, columns), np.bool_)
+    gone = _whole_cells(painted, (rows, columns))
     found: list[Box] = []
     for view in _views(pictures):
         busy = _busy(view)
         for place in _places(busy):
             cells = _cells(place)
+            if not any(_places((busy & ~gone)[cells])):
+                continue
             if (busy & ~looked_at)[cells].sum() >= NEW * busy[cells].sum():
                 found += _codes(view, _clipped(place, MARGIN, view.shape))
         looked_at |= busy
     return without_contained(found)
 
 
+def _whole_cells(boxes: Collection[Box], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the cells that lie wholly inside a box."""
+    inside = np.zeros(shape, np.bool_)
+    for box in boxes:
+        bottom, right = box.row + box.height, box.column + box.width
+        inside[-(-box.row // CELL) : bottom // CELL, -(-box.column // CELL) : right // CELL] = True
+    return inside
+
+
 def _views(pictures: Sequence[Picture]) -> Iterator[Grey]:
     """List the samples of the pictures, without those in which no edge can be that is not in the one before."""
     before = None
     for picture in pictures:
-        for view in cv2.split(picture):
+        for view in _without_mean(*cv2.split(picture)):
             if before is None or cv2.norm(view, before, cv2.NORM_INF) >= EDGE // 2:
                 yield view
                 before = view
+
+
+def _without_mean(first: Grey, second: Grey, third: Grey) -> tuple[Grey, ...]:
+    """Leave a sample out that is the mean of the others: it has no edge that neither of them has."""
+    is_mean = cv2.norm(cv2.addWeighted(first, 0.5, second, 0.5, 0), third, cv2.NORM_INF) <= 1
+    return (first, second) if is_mean else (first, second, third)
 
 
 def _busy(view: Grey) -> NDArray[np.bool_]:
@@ -99,9 +123,21 @@ def _busy(view: Grey) -> NDArray[np.bool_]:
     for place in _places(dense):
         around = _clipped(place, MARGIN, view.shape)
         part = _pixels(around)
-        extent = cv2.morphologyEx(view[part], cv2.MORPH_GRADIENT, np.ones((EXTENT, EXTENT), np.uint8))
-        busy[_cells(around)] |= _are_dense(steps[part] >= np.maximum(extent * STEEP, EDGE))
+        lowest, highest = (morph(view[part], np.ones((EXTENT, EXTENT), np.uint8)) for morph in (cv2.erode, cv2.dilate))
+        extent = highest - lowest
+        is_steep = _are_dense(steps[part] >= np.maximum(extent * STEEP, EDGE))
+        busy[_cells(around)] |= is_steep & _are_of_two_levels(view[part], lowest, highest)
     return busy
+
+
+def _are_of_two_levels(view: Grey, lowest: Grey, highest: Grey) -> NDArray[np.bool_]:
+    """Return the cells whose pixels are nearly all dark or bright for what is around them, and some are each."""
+    level = (highest - lowest) * LEVEL
+    dark, bright = (
+        cv2.blur(in_cells(near.view(np.uint8) * 255), (3, 3)).astype(np.int32)
+        for near in (view <= lowest + level, view >= highest - level)
+    )
+    return np.asarray((dark + bright >= OF_LEVELS * 255) & (np.minimum(dark, bright) >= OF_EACH * 255))
 
 
 def _pixels(box: Box) -> tuple[slice, slice]:

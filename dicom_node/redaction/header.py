@@ -69,6 +69,8 @@ _SHORTEST_WORD = 3
 
 _SHORTEST_PART = 4
 _SHORTEST_OF_PLACE = 5
+_SHORTEST_MISREAD = 6
+_NUMBERS = frozenset({"date", "id", "phone"})
 """Letters of a word of an institution or address that counts by itself."""
 
 _OF_WORDS = frozenset({"name", "physician", "institution"})
@@ -177,6 +179,8 @@ def _is_part(value: str, kind: Kind, squeezed: str, words: list[str]) -> bool:
     """Whether one is a part of the other, or a word is a name with a letter or two misread."""
     if len(squeezed) < _SHORTEST_PART:
         return False
+    if kind in _NUMBERS and len(squeezed) < _SHORTEST_MISREAD:  # "SL 5.0" is nearly the end of many a date
+        return squeezed in value
     if fuzz.partial_ratio(value, squeezed, score_cutoff=FUZZY) > 0:
         return True
     return kind in _OF_WORDS and (_is_nearly(value, squeezed) or any(_is_misread(value, word) for word in words))

@@ -142,17 +142,19 @@ def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: Tex
     dict of Box to str
         What goes, each with the kind of identity that was read; nothing is read where the policy does not ask.
     """
+    text = _text_that_goes(pictures, decision, detector)
+    return text | dict.fromkeys(find_barcodes(pictures, text), "")
+
+
+def _text_that_goes(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
     boxes = list(dict.fromkeys(detector.find(pictures)))
-    barcodes: dict[Box, Kind] = dict.fromkeys(find_barcodes(pictures), "")
     if not decision.reads:
-        return barcodes | dict.fromkeys(boxes, "")
+        return dict.fromkeys(boxes, "")
     readings = [detector.read(pictures, box) for box in boxes]
     verdicts = [decision.verdict(reading) for reading in readings]
     values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings])
     decided = zip(boxes, verdicts, strict=True)
-    return barcodes | {
-        box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values
-    }
+    return {box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values}
 
 
 def _regions(groups: list[_Group]) -> Iterator[Region]:

@@ -16,6 +16,7 @@ from dicom_node.worker import Deliverer, Leases, work
 
 if TYPE_CHECKING:
     from dicom_node.config import Configuration
+    from dicom_node.destinations import Sender
     from dicom_node.queue import Queue
 
 IDLE_SECONDS = 20.0
@@ -25,9 +26,10 @@ IDLE_SECONDS = 20.0
 def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
     """Send until told to stop; deliveries in hand are finished, those that were only claimed are given back."""
     leases = Leases(queue, pace(configuration))
+    senders = {name: make_sender(configuration, name) for name in configuration.destinations}
     threads = [
-        threading.Thread(target=_deliver, args=(configuration, name, queue, leases, stop), name=name)
-        for name in configuration.destinations
+        threading.Thread(target=_deliver, args=(configuration, destination, queue, leases, stop), name=destination[0])
+        for destination in senders.items()
     ]
     for thread in threads:
         thread.start()
@@ -36,8 +38,14 @@ def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> N
         thread.join()
 
 
-def _deliver(configuration: Configuration, name: str, queue: Queue, leases: Leases, stop: threading.Event) -> None:
-    sender = make_sender(configuration, name)
+def _deliver(
+    configuration: Configuration,
+    destination: tuple[str, Sender],
+    queue: Queue,
+    leases: Leases,
+    stop: threading.Event,
+) -> None:
+    name, sender = destination
     times = pace(configuration)
     stage = partial(send_instance, spool=queue.spool, sender=sender)
     deliverer = Deliverer(name, stage, sender, times)

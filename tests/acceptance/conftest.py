@@ -20,14 +20,9 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     """Make a node; without routes, everything is cleaned by ``all-text`` and goes to every destination."""
     with ExitStack() as stack:
 
-        def make(
-            destinations: dict[str, Any],
-            routes: list[dict[str, Any]] | None = None,
-            python_path: Path | None = None,
-            ledger: str = "",
-        ) -> Node:
+        def make(destinations: dict[str, Any], routes: list[dict[str, Any]] | None = None, **others: Any) -> Node:  # noqa: ANN401 - Node's
             everything = {"name": "all", "policy": "all-text", "destinations": list(destinations)}
-            node = Node(tmp_path / "node", routes or [everything], destinations, python_path, ledger=ledger)
+            node = Node(tmp_path / "node", routes or [everything], destinations, **others)
             stack.callback(node.kill)
             return node
 

@@ -354,10 +354,26 @@ def test_one_association_too_many_is_rejected_for_now(start: Start) -> None:
     first.release()
 
 
-def test_a_user_that_cannot_be_checked_is_not_let_in(start: Start) -> None:
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5])
+def test_a_user_that_cannot_be_checked_is_not_let_in(start: Start, kind: int) -> None:
+    """By name, with a password, by Kerberos, SAML and JWT (PS3.7 D.3.3.7)."""
     identity = UserIdentityNegotiation()
-    identity.user_identity_type, identity.primary_field = 1, b"somebody"
-    assert start().associate(ext_neg=[identity]).is_rejected
+    identity.user_identity_type, identity.primary_field = kind, b"somebody"
+    identity.secondary_field = b"secret" if kind == 2 else b""
+    association = start().associate(ext_neg=[identity])
+    answer = association.acceptor.primitive
+    assert association.is_rejected
+    assert (answer.result_source, answer.diagnostic) == (2, 1)
+
+
+def test_a_peer_has_its_share_of_associations_and_is_told_to_come_again(start: Start) -> None:
+    node = start(maximum_associations_per_peer=1)
+    first = node.associate()
+    second = node.associate()
+    assert first.is_established
+    answer = second.acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    first.release()
 
 
 def test_operations_go_one_at_a_time(start: Start) -> None:

@@ -42,6 +42,8 @@ class Node:
         Where the spool is, if it is shared with other nodes.
     lease_seconds : float
         Of the configuration.
+    receive : mapping, optional
+        Of the configuration, beside address and port.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Node:
         ledger: str = "",
         data_dir: Path | None = None,
         lease_seconds: float = 3.0,
+        receive: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -67,7 +70,7 @@ class Node:
         content = {
             "log_level": "debug",
             "ledger": ledger,
-            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0},
+            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
             "queue": {**times, "lease_seconds": lease_seconds},
             "redact": {"processes": 2},
             "destinations": {name: dict(values) for name, values in destinations.items()},
@@ -155,7 +158,7 @@ class Node:
     def entries(self) -> list[EntrySummary]:
         """List its instances as the ledger has them."""
         with closing(self._ledger()) as ledger:
-            return ledger.entries(limit=1000)
+            return ledger.entries(limit=100_000)
 
     def state(self, entry_id: str) -> str:
         """Tell where one instance stands."""

@@ -61,7 +61,17 @@ def test_the_default_file_shows_the_defaults_of_the_code() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [Configuration, config.Receive, config.Queue, config.Redact, config.Route, DicomDestination, FolderDestination],
+    [
+        Configuration,
+        config.Receive,
+        config.ReceiveTLS,
+        config.Queue,
+        config.Redact,
+        config.Route,
+        DicomDestination,
+        config.DestinationTLS,
+        FolderDestination,
+    ],
 )
 def test_the_default_file_names_every_key(model: type[BaseModel]) -> None:
     named = set(re.findall(r"^[\s#-]*([a-z_]+):", DEFAULT.read_text(encoding="utf-8"), re.MULTILINE))
@@ -124,6 +134,27 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST + "receive: {ae_title: A_TITLE_THAT_IS_TOO_LONG}\n", "receive.ae_title", "1 to 16"),
         (SMALLEST + "receive: {networks: [192.0.2.300/24]}\n", "receive.networks", "192.0.2.300/24"),
         (SMALLEST + "ledger: mysql://ledger/node\n", "ledger", "postgresql+psycopg://"),
+        (SMALLEST + "receive: {tls: {cert: x}}\n", "receive.tls.cert", "require_client_certificate"),
+        (
+            SMALLEST + "receive: {tls: {certificate: x, key: x, require_client_certificate: true}}\n",
+            "receive.tls",
+            "needs ca",
+        ),
+        (
+            SMALLEST + "receive: {tls: {certificate: x, key: x, ca: x, calling_ae_titles: {ct1: [CT1]}}}\n",
+            "receive.tls",
+            "needs require_client_certificate: true",
+        ),
+        (
+            SMALLEST.replace("folder: out", "ae_title: A, host: h, port: 1, tls: {ca: x, key: x}"),
+            "destinations.clean.tls",
+            "both or neither",
+        ),
+        (
+            SMALLEST.replace("folder: out", "ae_title: A, host: h, port: 1, tls: {ca: x, name: x}"),
+            "destinations.clean.tls.name",
+            "server_name",
+        ),
         (SMALLEST + "redact: {detector: eyes}\n", "redact.detector", "tesseract"),
         (SMALLEST.replace("name: all", "name: all, policy: none"), "routes.0.policy", "keep-safe-text"),
         (SMALLEST.replace("[clean]", "[claen]"), "routes.0.destinations", "clean"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from pydicom import Dataset
 
@@ -47,3 +49,25 @@ def test_no_route_is_taken_when_none_fits() -> None:
 )
 def test_every_line_of_a_match_has_to_fit(match: dict[str, object], fits: bool) -> None:  # noqa: FBT001 - a table's column
     assert (matching_route([route("one", **match)], ORIGIN, header()) is not None) == fits
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "fits"),
+    [
+        ([], "192.0.2.1", True),
+        (["198.51.100.0/24", "192.0.2.0/24"], "192.0.2.1", True),
+        (["192.0.2.0/24"], "::ffff:192.0.2.1", True),
+        (["198.51.100.0/24"], "192.0.2.1", False),
+        (["2001:db8::/32"], "2001:db8::7", True),
+    ],
+)
+def test_a_route_of_some_networks_takes_only_what_was_sent_from_there(
+    networks: list[str], address: str, *, fits: bool
+) -> None:
+    only = route("us", Modality="US").model_copy(update={"networks": tuple(networks)})
+    assert (matching_route([only], replace(ORIGIN, peer_address=address), header()) is only) is fits
+
+
+def test_a_network_does_not_replace_what_else_has_to_fit() -> None:
+    only = route("ct", Modality="CT").model_copy(update={"networks": ("192.0.2.0/24",)})
+    assert matching_route([only], ORIGIN, header()) is None

@@ -55,7 +55,7 @@ def test_a_value_is_known_in_the_forms_in_which_it_is_burned_in(kind: str, texts
 @pytest.mark.parametrize(
     "text",
     ["L", "F", "R CC", "CC", "DR 60", "IM 12", "12 cm", "TR 4500", "56", "56 mm", "156Y", "W 400 L 40", "AP", "Axial",
-     "T2 FLAIR", "2D", "CT"],
+     "T2 FLAIR", "2D", "CT", "SL 7.0", "SL 5.0"],
 )  # fmt: skip
 def test_short_values_and_other_numbers_do_not_take_technical_text_with_them(text: str) -> None:
     assert kind_of(text) == ""
