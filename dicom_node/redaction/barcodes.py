@@ -14,7 +14,7 @@ import numpy as np
 import zxingcpp
 
 from dicom_node.redaction.bars import ALIKE, CELL, DENSE, EDGE, find_bars, in_cells
-from dicom_node.redaction.boxes import Box, without_contained
+from dicom_node.redaction.boxes import Box, joined
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -87,7 +87,7 @@ def find_barcodes(pictures: Sequence[Picture], painted: Collection[Box] = ()) ->
             if (busy & ~looked_at)[cells].sum() >= NEW * busy[cells].sum():
                 found += _codes(view, _clipped(place, MARGIN, view.shape))
         looked_at |= busy
-    return without_contained(found)
+    return joined(found)
 
 
 def _whole_cells(boxes: Collection[Box], shape: tuple[int, int]) -> NDArray[np.bool_]:

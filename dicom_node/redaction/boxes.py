@@ -26,6 +26,9 @@ PAD_WIDTH = 0.5
 
 SMALLEST_SIDE = 2
 
+SAME = 0.8
+"""Part of a box from which it stands for the same as another that it lies in."""
+
 TALLEST = 130
 """Height of the highest lines that the networks were trained on, in pixels of the map: what is higher is no line."""
 
@@ -127,13 +130,29 @@ def clipped(box: Box, rows: int, columns: int) -> Box:
     return Box(top, left, max(0, bottom - top), max(0, right - left))
 
 
-def without_contained(boxes: list[Box]) -> list[Box]:
-    """Drop boxes that lie wholly inside another."""
+def joined(boxes: list[Box]) -> list[Box]:
+    """Join boxes that stand for the same: where one lies (nearly) inside another, both become one around them."""
     kept: list[Box] = []
     for box in sorted(set(boxes), key=lambda b: -b.height * b.width):
-        if not any(contains(other, box) for other in kept):
+        same = next((other for other in kept if _is_mostly_in(other, box)), None)
+        if same is None:
             kept.append(box)
+        else:
+            kept[kept.index(same)] = around([same, box])
     return sorted(kept)
+
+
+def _is_mostly_in(outer: Box, inner: Box) -> bool:
+    height = min(outer.row + outer.height, inner.row + inner.height) - max(outer.row, inner.row)
+    width = min(outer.column + outer.width, inner.column + inner.width) - max(outer.column, inner.column)
+    return min(height, width) > 0 and height * width >= SAME * inner.height * inner.width
+
+
+def around(boxes: list[Box]) -> Box:
+    """Return the smallest box around others."""
+    top, left = min(box.row for box in boxes), min(box.column for box in boxes)
+    bottom, right = max(box.row + box.height for box in boxes), max(box.column + box.width for box in boxes)
+    return Box(top, left, bottom - top, right - left)
 
 
 def contains(outer: Box, inner: Box) -> bool:

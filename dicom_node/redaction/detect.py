@@ -24,12 +24,9 @@ class TextDetector(Protocol):
     ----------
     name : str
         Engine and version, for reports.
-    brightens : bool
-        Whether it is to be shown dim pictures brightened as well.
     """
 
     name: str
-    brightens: bool
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
         """Find text.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from dicom_node.redaction.boxes import Box, clipped
+from dicom_node.redaction.boxes import Box, around, clipped
 from dicom_node.redaction.onnx import network_input
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _joined(boxes: list[Box]) -> list[Box]:
             if not overlapping:
                 break
             joined = [other for other in joined if other not in overlapping]
-            box = _around([box, *overlapping])
+            box = around([box, *overlapping])
         joined.append(box)
     return joined
 
@@ -80,9 +80,3 @@ def _overlap(one: Box, other: Box) -> bool:
         and one.column < other.column + other.width
         and other.column < one.column + one.width
     )
-
-
-def _around(boxes: list[Box]) -> Box:
-    top, left = min(box.row for box in boxes), min(box.column for box in boxes)
-    bottom, right = max(box.row + box.height for box in boxes), max(box.column + box.width for box in boxes)
-    return Box(top, left, bottom - top, right - left)

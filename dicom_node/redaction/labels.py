@@ -5,6 +5,7 @@ A value can read as anything, also as safe text; what stands to the right of its
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cache
 from importlib.resources import files
@@ -27,6 +28,8 @@ REACH = 2.0
 
 PITCH = 1.2
 """Heights of a label between it and a value below: about one line."""
+
+MOST_OF_A_ROW = 4
 
 _SIGNS = r"[\s:.#=°º()\-]*"
 
@@ -64,6 +67,13 @@ def values_beside(boxes: Sequence[Box], texts: Sequence[str]) -> dict[Box, Kind]
             found = [*_right_of(label, boxes, reach), *(_below(label, boxes) if is_label(text) else ())]
             values |= {box: kind for box in found if box not in values}
     return values
+
+
+def rows_of(boxes: Sequence[Box]) -> Iterator[tuple[Box, ...]]:
+    """List what may be one text in several boxes: neighbours on a line, up to four of them."""
+    for box in boxes:
+        row = (box, *itertools.islice(_right_of(box, boxes, REACH), MOST_OF_A_ROW - 1))
+        yield from (row[:count] for count in range(2, len(row) + 1))
 
 
 def _right_of(label: Box, boxes: Sequence[Box], reach: float) -> Iterator[Box]:

@@ -12,7 +12,8 @@ import numpy as np
 from dicom_node.model import Region
 from dicom_node.redaction.barcodes import find_barcodes
 from dicom_node.redaction.frames import clear_unused_bits, stored_values
-from dicom_node.redaction.labels import values_beside
+from dicom_node.redaction.labels import rows_of, values_beside
+from dicom_node.redaction.reading import Reading
 from dicom_node.redaction.readings import is_legible
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Kind
     from dicom_node.redaction.boxes import Box
-    from dicom_node.redaction.decide import Decision
+    from dicom_node.redaction.decide import Decision, Verdict
     from dicom_node.redaction.detect import TextDetector
     from dicom_node.redaction.format import PixelFormat
     from dicom_node.redaction.frames import Frames
@@ -150,11 +151,27 @@ def _text_that_goes(pictures: Sequence[Picture], decision: Decision, detector: T
     boxes = list(dict.fromkeys(detector.find(pictures)))
     if not decision.reads:
         return dict.fromkeys(boxes, "")
-    readings = [detector.read(pictures, box) for box in boxes]
-    verdicts = [decision.verdict(reading) for reading in readings]
-    values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings])
-    decided = zip(boxes, verdicts, strict=True)
-    return {box: verdict.kind or values.get(box, "") for box, verdict in decided if verdict.goes or box in values}
+    readings = {box: detector.read(pictures, box) for box in boxes}
+    verdicts = {box: decision.verdict(reading) for box, reading in readings.items()}
+    spared = _spared_as_one(readings, verdicts, decision)
+    values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings.values()])
+    return {
+        box: verdict.kind or values.get(box, "")
+        for box, verdict in verdicts.items()
+        if (verdict.goes and box not in spared) or box in values
+    }
+
+
+def _spared_as_one(readings: dict[Box, Reading], verdicts: dict[Box, Verdict], decision: Decision) -> set[Box]:
+    """Return the boxes that a decision spares when they are read as one: "FOV" and, a little further on, "350"."""
+    spared: set[Box] = set()
+    for row in rows_of(list(readings)):
+        if any(verdicts[box].kind for box in row):
+            continue
+        text = " ".join(readings[box].text for box in row)
+        if not decision.goes(Reading(text, min(readings[box].confidence for box in row))):
+            spared.update(row)
+    return spared
 
 
 def _regions(groups: list[_Group]) -> Iterator[Region]:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, tiles, without_contained
+from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, tiles
 from dicom_node.redaction.gate import Gate
 from dicom_node.redaction.onnx import network_input, session
-from dicom_node.redaction.reading import Reading, cut_out, surest
+from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,8 +55,6 @@ class Profile:
         Sizes, as a multiple of the picture's, in which all of it is looked at.
     gated : tuple of float
         Sizes in which the places are looked at where the gate says that text may stand.
-    brightens : bool
-        Whether kinds of images that carry dim text are looked at brightened as well.
     marking : Marking
         What of the detector's map is text.
     """
@@ -65,12 +63,11 @@ class Profile:
     network: str
     everywhere: tuple[float, ...]
     gated: tuple[float, ...]
-    brightens: bool
     marking: Marking = MARKING
 
 
-THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,), brightens=True)
-FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.0,), brightens=False)
+THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,))
+FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.0,))
 PROFILES = {profile.name: profile for profile in (THOROUGH, FAST)}
 
 
@@ -78,7 +75,6 @@ class PaddleDetector:
     """See :class:`dicom_node.redaction.TextDetector`."""
 
     def __init__(self, profile: Profile = THOROUGH) -> None:
-        self.brightens = profile.brightens
         self._profile = profile
         self._find = session(MODELS / profile.network)
         self.gate = Gate(session(MODELS / "gate.onnx"))
@@ -89,11 +85,11 @@ class PaddleDetector:
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
         """See :class:`dicom_node.redaction.TextDetector`."""
-        return without_contained([box for picture in pictures for box in self._find_in(picture)])
+        return joined([box for picture in pictures for box in self._find_in(picture)])
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`dicom_node.redaction.TextDetector`."""
-        return surest([self._read_line(cut_out(picture, box)) for picture in pictures])
+        return surest([longest([self._read_line(line) for line in turns(picture, box)]) for picture in pictures])
 
     def _find_in(self, picture: Picture) -> Iterator[Box]:
         rows, columns = picture.shape[:2]

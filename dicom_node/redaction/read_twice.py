@@ -30,7 +30,6 @@ class ReadTwice:
 
     def __init__(self, finder: TextDetector, reader: TextDetector) -> None:
         self._finder, self._reader = finder, reader
-        self.brightens = finder.brightens
         self.name = f"{finder.name}, read with {reader.name} as well"
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:

@@ -17,8 +17,11 @@ CLEAR = 0.6
 ALIKE = 60.0
 """Readings with this confidence that are less similar than this, in percent, contradict each other."""
 
-UPRIGHT = 2.5
-"""How many times higher than wide a box is whose line runs down."""
+UPRIGHT = 1.3
+"""How many times higher than wide a box is whose line may run down, or up."""
+
+INSET = 0.08
+"""Of a box's shorter side: so much of its padding is left out on each side; a recogniser wants a line that fills it."""
 
 
 class Reading(NamedTuple):
@@ -37,7 +40,16 @@ def surest(readings: Sequence[Reading]) -> Reading:
     return best
 
 
-def cut_out(picture: Picture, box: Box) -> Picture:
-    """Cut a box out, upright: lines that run down are turned to run right."""
-    part = picture[box.row : box.row + box.height, box.column : box.column + box.width]
-    return np.rot90(part, -1).copy() if box.height > UPRIGHT * box.width else part
+def longest(readings: Sequence[Reading]) -> Reading:
+    """Return the reading of a line that says most, of those of its turns: the wrong way round it says little."""
+    return max(readings, key=lambda reading: reading.confidence * sum(map(str.isalnum, reading.text)))
+
+
+def turns(picture: Picture, box: Box) -> list[Picture]:
+    """Cut a line out, upright: as it stands, and turned to both sides where it may run down or up."""
+    inset = round(INSET * min(box.height, box.width))
+    rows = slice(box.row + inset, box.row + box.height - inset)
+    part = picture[rows, box.column + inset : box.column + box.width - inset]
+    if box.height <= UPRIGHT * box.width:
+        return [part]
+    return [np.rot90(part, -1).copy(), np.rot90(part, 1).copy()]

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 _BITS_SHOWN = 8
 """Bits a sample of a picture."""
 
-GAMMA = 0.4
-"""Second look on kinds of images that carry dim text: recall of dim words 93 % to 100 % (findings, section 1)."""
-
-_DIM_TEXT_MODALITIES = frozenset({"US", "IVUS", "SC", "PT", "OT", "NM", "ES", "XC"})
 _PERCENTILES = (0.5, 99.5)
 _LEVELS = 255
 _SPARSE = 16
@@ -47,17 +43,13 @@ class Renderer:
         Gives window, palette and modality; not changed.
     pixels : PixelFormat
         Its pixel format.
-    brightens : bool
-        Whether kinds of images that carry dim text are shown brightened as well.
     """
 
-    def __init__(self, dataset: Dataset, pixels: PixelFormat, *, brightens: bool = True) -> None:
+    def __init__(self, dataset: Dataset, pixels: PixelFormat) -> None:
         self._dataset = dataset
         self._pixels = pixels
         self._window = stored_window(dataset)
         self._colour = colour_as_decoded(pixels)
-        modality = str(dataset.get("Modality", ""))
-        self._brightens = brightens and (self._is_colour or modality in _DIM_TEXT_MODALITIES)
 
     @property
     def _is_colour(self) -> bool:
@@ -81,8 +73,6 @@ class Renderer:
         if all(_is_plain(picture) for picture in pictures) and not all(_is_plain(s) for s in group):
             msg = "the pixel data cannot be displayed: it varies, its pictures do not"
             raise Hold(msg)
-        if self._brightens:
-            pictures += [_brightened(picture) for picture in pictures]
         return pictures
 
     def _colour_pictures(self, group: list[NDArray[Any]]) -> list[Picture]:
@@ -241,9 +231,3 @@ def _scaled(values: NDArray[Any], low: float, high: float) -> Picture:
     scale = _LEVELS / max(high - low, 1e-9)
     scaled: Picture = np.clip((values - low) * scale, 0, _LEVELS).astype(np.uint8)
     return scaled
-
-
-def _brightened(picture: Picture) -> Picture:
-    table = (_LEVELS * (np.arange(_LEVELS + 1) / _LEVELS) ** GAMMA).astype(np.uint8)
-    brightened: Picture = table[picture]
-    return brightened

@@ -48,8 +48,7 @@ def text_left(
     write(dataset, written)
     again = dcmread(BytesIO(written.getbuffer()))
     frames = open_frames(again)
-    renderer = Renderer(again, frames.pixels, brightens=detector.brightens)
-    found = find_regions(frames, renderer, _Legible(decision), detector).regions
+    found = find_regions(frames, Renderer(again, frames.pixels), _Legible(decision), detector).regions
     return tuple(region for region in found if not _is_painted(region, painted))
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.redaction.boxes import Box, clipped, without_contained
-from dicom_node.redaction.reading import Reading, cut_out, surest
+from dicom_node.redaction.boxes import Box, clipped, joined
+from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,8 +29,6 @@ class TesseractDetector:
         When the program or the language is not installed; it names the ``key`` that asks for them.
     """
 
-    brightens = True
-
     def __init__(self, language: str = "eng", key: str = "redact.tesseract_language") -> None:
         import pytesseract  # noqa: PLC0415 - pulls pandas when there is one; only this detector needs it
 
@@ -48,12 +46,11 @@ class TesseractDetector:
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
         """See :class:`TextDetector`."""
-        return without_contained([box for picture in pictures for box in self._find_in(picture)])
+        return joined([box for picture in pictures for box in self._find_in(picture)])
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`TextDetector`."""
-        readings = [self._read_line(cut_out(picture, box)) for picture in pictures]
-        return surest(readings)
+        return surest([longest([self._read_line(line) for line in turns(picture, box)]) for picture in pictures])
 
     def _words(self, picture: Picture, page_segmentation: int) -> dict[str, list[Any]]:
         words: dict[str, list[Any]] = self._tesseract.image_to_data(

@@ -39,7 +39,7 @@ class _Wrapped:
 
     def __init__(self, inner: TextDetector) -> None:
         self._inner = inner
-        self.name, self.brightens = inner.name, inner.brightens
+        self.name = inner.name
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Any:  # noqa: ANN401 - a Reading
         return self._inner.read(pictures, box)
@@ -125,8 +125,8 @@ def _paddle(profile: Profile) -> Callable[[Dataset], TextDetector]:
     return lambda _: detector
 
 
-_ONCE = replace(THOROUGH, everywhere=(1.0,), gated=(), brightens=False)
-_TINY = replace(FAST, everywhere=(1.0,), gated=(), brightens=False)
+_ONCE = replace(THOROUGH, everywhere=(1.0,), gated=())
+_TINY = replace(FAST, everywhere=(1.0,), gated=())
 
 
 def _header(profile: Profile) -> Callable[[Dataset], TextDetector]:
@@ -141,9 +141,7 @@ def _wrapped(kind: type[_Wrapped], profile: Profile) -> Callable[[Dataset], Text
 
 LEVERS: dict[str, Callable[[], Callable[[Dataset], TextDetector]]] = {
     "released": lambda: _wrapped(Grown, replace(_ONCE, network=RELEASED)),
-    "released+bright": lambda: _wrapped(Grown, replace(_ONCE, network=RELEASED, brightens=True)),
     "small": lambda: _paddle(_ONCE),
-    "small+bright": lambda: _paddle(replace(_ONCE, brightens=True)),
     "small+double": lambda: _paddle(replace(_ONCE, gated=(2.0,))),
     "small+double-everywhere": lambda: _paddle(replace(_ONCE, everywhere=(1.0, 2.0))),
     "small+blocks": lambda: _wrapped(Blocks, _ONCE),

@@ -43,7 +43,6 @@ class FindsBoxes:
     """Finds the same boxes on whatever it is shown, and reads the same in each."""
 
     name = "finds boxes"
-    brightens = True
 
     def __init__(self, *boxes: Box, reads: Reading | None = None) -> None:
         self._boxes, self._reads = boxes, reads or Reading("", 0.0)
@@ -60,7 +59,6 @@ class FindsContrast(FindsBoxes):
     """Finds what differs visibly from the corner of a picture, as one box: text on a plain ground."""
 
     name = "finds contrast"
-    brightens = True
     visible = 20
 
     def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dicom_node.redaction.boxes import Box, Marking, boxes_in, contains, tiles, without_contained
-from dicom_node.redaction.reading import Reading, surest
+from dicom_node.redaction.boxes import Box, Marking, boxes_in, contains, joined, tiles
+from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from dicom_node.redaction.pp_ocr import PaddleDetector
@@ -34,7 +34,19 @@ def test_a_line_becomes_a_box_that_is_larger() -> None:
 
 def test_boxes_inside_others_are_dropped_and_others_kept() -> None:
     outer, inner, beside = Box(0, 0, 10, 10), Box(2, 2, 3, 3), Box(8, 8, 5, 5)
-    assert without_contained([inner, outer, beside, outer]) == [outer, beside]
+    assert joined([inner, outer, beside, outer]) == [outer, beside]
+
+
+def test_boxes_that_stand_for_the_same_become_one_around_both() -> None:
+    assert joined([Box(10, 10, 20, 100), Box(11, 12, 20, 102)]) == [Box(10, 10, 21, 104)]
+
+
+def test_a_line_that_runs_down_or_up_is_read_both_ways_and_the_longer_reading_counts() -> None:
+    picture = np.arange(40 * 10 * 3, dtype=np.uint8).reshape(40, 10, 3)
+    down, up = turns(picture, Box(0, 0, 40, 10))
+    assert np.array_equal(np.rot90(down, 2), up)
+    assert len(turns(picture, Box(0, 0, 10, 10))) == 1
+    assert longest([Reading("石", 0.99), Reading("DOE JANE", 0.9)]).text == "DOE JANE"
 
 
 def test_views_that_read_different_things_are_not_sure() -> None:

@@ -91,3 +91,27 @@ def test_a_label_that_is_read_badly_is_no_label() -> None:
     texts = {LABEL: "Pat ID:", RIGHT: "W 77"}
     (region,) = redact(image(np.zeros((1, 80, 120), "u1")), Policy("keep-safe-text"), Doubtful(texts)).regions
     assert (region.row, region.kind) == (10, "")
+
+
+@pytest.mark.parametrize(
+    ("texts", "goes"),
+    [
+        (("FOV", "350"), False),
+        (("kV", "120"), False),
+        (("DOE", "350"), True),
+        (("FOV", "4711-0815"), True),
+    ],
+)
+def test_technique_in_two_boxes_is_spared_as_one_and_nothing_else_is(texts: tuple[str, str], goes: bool) -> None:  # noqa: FBT001 - a parameter
+    """A number alone could be anything; beside its name it is technique."""
+    near = Box(10, 55, 10, 30)
+    dataset = image(np.random.default_rng(3).integers(0, 9, (1, 80, 360)).astype("u1"))
+    regions = redact(dataset, Policy("keep-safe-text"), Reads(dict(zip((LABEL, near), texts, strict=True)))).regions
+    assert (near in {Box(r.row, r.column, r.height, r.width) for r in regions}) == goes
+
+
+def test_a_value_of_the_header_is_not_spared_beside_technique() -> None:
+    near = Box(10, 55, 10, 30)
+    dataset = image(np.random.default_rng(3).integers(0, 9, (1, 80, 360)).astype("u1"), PatientID="350")
+    regions = redact(dataset, Policy("keep-safe-text"), Reads({LABEL: "FOV", near: "350"})).regions
+    assert {(r.row, r.column) for r in regions} >= {(near.row, near.column)}
