@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     Map = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -23,6 +23,9 @@ SHRUNK = 0.2
 PAD_HEIGHT = 0.15
 PAD_WIDTH = 0.5
 """Of the height of a line, beyond what was found."""
+
+CUT = PAD_HEIGHT / (1 + 2 * PAD_HEIGHT)
+"""Of a padded box's height: its padding above, or below."""
 
 SMALLEST_SIDE = 2
 
@@ -153,6 +156,22 @@ def around(boxes: list[Box]) -> Box:
     top, left = min(box.row for box in boxes), min(box.column for box in boxes)
     bottom, right = max(box.row + box.height for box in boxes), max(box.column + box.width for box in boxes)
     return Box(top, left, bottom - top, right - left)
+
+
+def cut_back(box: Box, spared: Collection[Box]) -> Box:
+    """Take padding off a box where it reaches into lines above or below that stay: half of that, and padding only."""
+    top, bottom = box.row, box.row + box.height
+    most = int(CUT * min(box.height, box.width))
+    for other in spared:
+        overlap = min(bottom, other.row + other.height) - max(top, other.row)
+        are_in_a_column = other.column < box.column + box.width and box.column < other.column + other.width
+        if are_in_a_column and 0 < overlap <= min(box.height, other.height) / 2:
+            cut = min(most, -(-overlap // 2))
+            is_below = other.row > box.row
+            top, bottom = (
+                (top, min(bottom, box.row + box.height - cut)) if is_below else (max(top, box.row + cut), bottom)
+            )
+    return box._replace(row=top, height=bottom - top)
 
 
 def contains(outer: Box, inner: Box) -> bool:

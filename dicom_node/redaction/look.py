@@ -11,6 +11,7 @@ import numpy as np
 
 from dicom_node.model import Region
 from dicom_node.redaction.barcodes import find_barcodes
+from dicom_node.redaction.boxes import cut_back
 from dicom_node.redaction.frames import clear_unused_bits, stored_values
 from dicom_node.redaction.labels import rows_of, values_beside
 from dicom_node.redaction.reading import Reading
@@ -155,11 +156,13 @@ def _text_that_goes(pictures: Sequence[Picture], decision: Decision, detector: T
     verdicts = {box: decision.verdict(reading) for box, reading in readings.items()}
     spared = _spared_as_one(readings, verdicts, decision)
     values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings.values()])
-    return {
+    going = {
         box: verdict.kind or values.get(box, "")
         for box, verdict in verdicts.items()
         if (verdict.goes and box not in spared) or box in values
     }
+    staying = [box for box in boxes if box not in going]
+    return {cut_back(box, staying): kind for box, kind in going.items()}
 
 
 def _spared_as_one(readings: dict[Box, Reading], verdicts: dict[Box, Verdict], decision: Decision) -> set[Box]:

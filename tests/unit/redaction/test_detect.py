@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from dicom_node.redaction.boxes import Box, Marking, boxes_in, contains, joined, tiles
+from dicom_node.redaction.boxes import Box, Marking, boxes_in, contains, cut_back, joined, tiles
 from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ def test_boxes_inside_others_are_dropped_and_others_kept() -> None:
 
 def test_boxes_that_stand_for_the_same_become_one_around_both() -> None:
     assert joined([Box(10, 10, 20, 100), Box(11, 12, 20, 102)]) == [Box(10, 10, 21, 104)]
+
+
+def test_a_box_leaves_a_line_that_stays_but_never_gives_up_more_than_its_padding() -> None:
+    box = Box(100, 50, 26, 200)
+    assert cut_back(box, [Box(122, 50, 26, 80)]) == Box(100, 50, 24, 200)
+    assert cut_back(box, [Box(78, 50, 26, 80)]) == Box(102, 50, 24, 200)
+    assert cut_back(box, [Box(114, 50, 26, 80)]) == Box(100, 50, 23, 200)
+    assert cut_back(box, [Box(122, 300, 26, 80), Box(110, 50, 26, 80)]) == box
 
 
 def test_a_line_that_runs_down_or_up_is_read_both_ways_and_the_longer_reading_counts() -> None:
