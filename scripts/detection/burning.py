@@ -131,6 +131,8 @@ def _grounded(samples: Frames, ink: Frames, value: float, ground: str) -> Frames
 
 def _contrast(ground: Frames, inked: NDArray[np.bool_], ink: float, style: Style) -> float:
     """Return by how much ink differs from what is within two pixels of it, but for the part that may be sunk."""
+    if not inked.any():
+        return 0.0  # too thin a font: nothing is left of a word
     around = cv2.dilate(inked.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     return float(np.quantile(np.abs(ground[around] - ink * float(_LUMA @ style.tint)), style.sunk))
 
