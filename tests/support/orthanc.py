@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 
 
 class Orthanc:
-    """Debian's Orthanc, with a store of its own; it keeps every SOP Class in every transfer syntax."""
+    """Debian's Orthanc, with a store of its own; it keeps every SOP Class in every transfer syntax.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+        Where everything of it stands.
+    **settings
+        Of its configuration, beside those.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
         folder.mkdir(parents=True)
         self.port, self._http_port = free_port(), free_port()
         configuration = {
@@ -29,6 +37,7 @@ class Orthanc:
             "RemoteAccessAllowed": False,
             "UnknownSopClassAccepted": True,
             "Plugins": [],
+            **settings,
         }
         (folder / "orthanc.json").write_text(json.dumps(configuration), encoding="utf-8")
         # On Debian it stands where not every user's PATH has it.

@@ -1,0 +1,108 @@
+"""The three measures: many small instances at once, one large one, and associations that do nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from ingest.sender import Association, Image, ct, seconds_for
+from ingest.servers import LONGEST_PDU, DcmtkStoreSCP, Server, TheNode, TheOrthanc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_LARGE_SIDE = 2048
+_SETTLE_SECONDS = 2.0
+
+
+@dataclass
+class Rate:
+    """What a server did in each round."""
+
+    server: Server
+    seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+def servers(folder: Path, processes: Sequence[int]) -> list[Server]:
+    """Make the node, once for each number of receivers, and the two others."""
+    nodes = [TheNode(folder / f"node{n}", {"processes": n} if n else {}, f"dicom_node, {n or 'default'} receiver(s)") for n in processes]
+    return [*nodes, DcmtkStoreSCP(folder / "storescp"), TheOrthanc(folder / "orthanc")]
+
+
+def rates(measured: Sequence[Server], rounds: int, each: int, associations: int, image: Image) -> list[Rate]:
+    """Send the same to all of them in turn, round after round: what else the machine does falls on all alike."""
+    found = [Rate(server) for server in measured]
+    for rate in found:  # what is loaded at the first instance is not what is measured
+        _sent(rate.server, image, associations, 2)
+    for _ in range(rounds):
+        for rate in found:
+            os.sync()  # what the one before left unwritten is not this one's
+            cpu = rate.server.cpu_seconds
+            rate.seconds.append(_sent(rate.server, image, associations, each))
+            rate.cpu.append(rate.server.cpu_seconds - cpu)
+    return found
+
+
+def rate_table(found: Sequence[Rate], instances: int, image: Image) -> str:
+    """Medians of all rounds; the ratio is the median of the ratios of the rounds."""
+    orthanc = found[-1]
+    megabytes = instances * image.size / 1e6
+    lines = ["| | instances/s | MB/s | times Orthanc (rounds) | CPU ms/MB |", "|---|---|---|---|---|"]
+    for rate in found:
+        ratios = [theirs / ours for ours, theirs in zip(rate.seconds, orthanc.seconds, strict=True)]
+        middle = median(rate.seconds)
+        lines.append(
+            f"| {rate.server.name} | {instances / middle:.0f} | {megabytes / middle:.0f} | {median(ratios):.2f}"
+            f" ({min(ratios):.2f} to {max(ratios):.2f}) | {1000 * median(rate.cpu) / megabytes:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def large(measured: Sequence[Server], rounds: int, megabytes: int) -> str:
+    """Send one object of so many megabytes, in every round to all."""
+    frame_bytes = 2 * _LARGE_SIDE**2
+    image = ct(_LARGE_SIDE, _LARGE_SIDE, frames=-(-megabytes * 1_000_000 // frame_bytes))
+    found: dict[str, list[float]] = {server.name: [] for server in measured}
+    for _ in range(rounds):
+        for server in measured:
+            os.sync()
+            found[server.name].append(_sent(server, image, 1, 1))
+    lines = [f"| one object of {image.size / 1e6:.0f} MB | MB/s (rounds) | peak RSS, MB |", "|---|---|---|"]
+    for server in measured:
+        speeds = [image.size / 1e6 / seconds for seconds in found[server.name]]
+        lines.append(
+            f"| {server.name} | {median(speeds):.0f} ({min(speeds):.0f} to {max(speeds):.0f})"
+            f" | {server.peak_megabytes:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def idle(measured: Sequence[Server], associations: int, seconds: float) -> str:
+    """Open associations that say nothing, and see what they cost."""
+    lines = [f"| {associations} idle associations, {seconds:.0f} s | % of a core |", "|---|---|"]
+    for server in measured:
+        opened = [Association(server.port, server.ae_title, LONGEST_PDU) for _ in range(associations)]
+        time.sleep(_SETTLE_SECONDS)
+        cpu, started = server.cpu_seconds, time.monotonic()
+        time.sleep(seconds)
+        share = (server.cpu_seconds - cpu) / (time.monotonic() - started)
+        lines.append(f"| {server.name} | {100 * share:.1f} |")
+        for association in opened:
+            association.release()
+    return "\n".join(lines)
+
+
+def file_system(folder: Path) -> str:
+    """Say what kind of file system the folder is on."""
+    told = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True)  # noqa: S607
+    return told.stdout.strip()
+
+
+def _sent(server: Server, image: Image, associations: int, each: int) -> float:
+    return seconds_for(server.port, server.ae_title, image, associations, each, LONGEST_PDU)
