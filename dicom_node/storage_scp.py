@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
+import socket
 import tempfile
 import threading
 import time
@@ -16,29 +16,28 @@ from typing import TYPE_CHECKING, Any
 
 import pydicom.config
 import structlog
-from pydicom.dataset import Dataset
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config
 from pynetdicom.sop_class import Verification
 
-from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
+from dicom_node.errors import Refuse, SpoolFull
+from dicom_node.listener import Listener
 from dicom_node.model import Origin
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_header import read_header
+from dicom_node.storage_scp_table import AssociationTable
 from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pynetdicom.events import Event
-
     from dicom_node.config import Receive
     from dicom_node.model import SOPInstance
     from dicom_node.queue import Queue
+    from dicom_node.storage_scp_association import StoreRequest
 
 _SUCCESS = 0x0000
 _ACTIONS = {Accepted.NEW: "received", Accepted.DUPLICATE: "duplicate"}
-_ASSOCIATION_REQUEST_SECONDS = 30.0
 _ABORT_SECONDS = 2.0
 
 # Looser than PS3.5 9.1 in one point: devices do send components with leading zeros, and those are only numbers.
@@ -58,17 +57,20 @@ class StorageSCP:
         How the node is called, and by whom.
     queue : Queue
         Where instances go; its spool has been prepared.
+    listener : Listener, optional
+        Where to listen, if that is open already.
     """
 
-    def __init__(self, receive: Receive, queue: Queue) -> None:
+    def __init__(self, receive: Receive, queue: Queue, listener: Listener | None = None) -> None:
         self._receive = receive
         self._queue = queue
+        self._listener = listener
         self._server: AssociationServer | None = None
 
     @property
     def associations(self) -> int:
         """Connections there are now."""
-        return len(self._server.active_associations) if self._server else 0
+        return len(self._server.connections) if self._server else 0
 
     def start(self) -> tuple[str, int]:
         """Listen, and return the address and port on which.
@@ -78,19 +80,12 @@ class StorageSCP:
         ConfigurationError
             When the address is not this machine's, the port is taken, or a file for TLS cannot be used.
         """
-        _settle_libraries(self._queue.spool.incoming)
-        handlers = [
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_ASYNC_OPS, _one_operation_at_a_time),
-            (evt.EVT_USER_ID, _nobody_is_known),
-        ]
-        context = receiving(self._receive.tls) if self._receive.tls else None
-        address = f"receive: {self._receive.host} port {self._receive.port}"
-        try:
-            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context)
-        except OSError as error:
-            msg = f"{address}: cannot be listened on: {error.strerror}"
-            raise ConfigurationError(msg) from None
+        receive, incoming = self._receive, self._queue.spool.incoming
+        _settle_libraries(incoming)
+        context = receiving(receive.tls) if receive.tls else None
+        listener = self._listener or Listener.open(receive)
+        table = AssociationTable(listener.associations, receive.maximum_associations)
+        self._server = AssociationServer(receive, listener, table, incoming, self._on_store, context)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True).start()
         host, port = self._server.server_address[:2]
         return str(host), int(port)
@@ -102,106 +97,75 @@ class StorageSCP:
             return
         server.shutdown()
         _wait_for_end(server, seconds)
-        for association in server.active_associations:
-            association.abort(block=False)
+        server.abort()
         _wait_for_end(server, _ABORT_SECONDS)
-        for association in server.active_associations:
-            association.dul.socket.hang_up()
+        server.connections.end(socket.SHUT_RDWR)
         _wait_for_end(server, _ABORT_SECONDS)
 
-    def _application_entity(self) -> AE:
-        receive = self._receive
-        ae = AE(receive.ae_title)
-        ae.maximum_pdu_size = receive.maximum_pdu_length
-        ae.maximum_associations = sys.maxsize  # The server counts them itself, and connections without one apart.
-        ae.require_calling_aet = list(receive.calling_ae_titles)
-        ae.network_timeout = receive.network_timeout
-        ae.acse_timeout = min(receive.network_timeout, _ASSOCIATION_REQUEST_SECONDS)
-        return ae
-
-    def _on_store(self, event: Event) -> Dataset:
+    def _on_store(self, request: StoreRequest) -> tuple[int, str]:
         """Answer one C-STORE: whatever happens in here becomes a status, and one line in the log."""
         started = time.monotonic()
-        fields: dict[str, Any] = {"stage": "receive", "action": "refused"}
+        fields: dict[str, Any] = {"stage": "receive", "action": "refused", "bytes": request.file.size}
         try:
-            path = event.dataset_path
-            fields["bytes"] = path.stat().st_size
-            fields["entry_id"], accepted = self._accept(path, event)
+            fields["entry_id"], accepted = self._accept(request)
             fields["action"] = _ACTIONS[accepted]
             status, comment = _SUCCESS, ""
         except Refuse as refusal:
             status, comment = refusal.status, refusal.comment
         except SpoolFull:
             status, comment = 0xA700, "no room, or the spool is not writable"
-        except Exception as error:  # noqa: BLE001 - pynetdicom would answer C211 and keep the file
+        except Exception as error:  # noqa: BLE001 - the peer has to hear that it keeps its copy
             fields["exc_info"] = error  # the log leaves its message out
             status, comment = 0x0110, "processing failure"
         log.info("instance", **fields, status=f"{status:04X}H", seconds=round(time.monotonic() - started, 3))
-        return _response(status, comment)
+        return status, comment
 
-    def _accept(self, path: Path, event: Event) -> tuple[str, Accepted]:
+    def _accept(self, request: StoreRequest) -> tuple[str, Accepted]:
         """Put a received file into the queue; it is durable when this returns."""
+        try:
+            request.file.finish()
+        except OSError as error:
+            msg = f"an instance cannot be written: {error.strerror}"
+            raise SpoolFull(msg) from None
         self._queue.spool.check_room()
-        instance = _identity(path, event)
-        return self._queue.accept(path, instance, _origin(event))
+        instance = _identity(request)
+        return self._queue.accept(request.file.path, instance, _origin(request), sha256=request.file.sha256)
 
 
-def _identity(path: Path, event: Event) -> SOPInstance:
+def _identity(request: StoreRequest) -> SOPInstance:
     """See that the data set is whole, and that it is what the C-STORE-RQ says it is (PS3.4 B.2.3)."""
-    request = event.request
-    if event.context.abstract_syntax == Verification:
+    command, context = request.command, request.context
+    if context.abstract_syntax == Verification:
         raise Refuse(0x0122, "the context is not one of storage")
-    if not _UID.fullmatch(request.AffectedSOPInstanceUID):
+    if not _UID.fullmatch(command.sop_instance_uid):
         raise Refuse(0x0117, "the SOP Instance UID is not a UID")
-    instance = read_header(path, str(event.context.transfer_syntax))
-    if instance.sop_class_uid != request.AffectedSOPClassUID:
+    instance = read_header(request.file.path, context.transfer_syntax)
+    if instance.sop_class_uid != command.sop_class_uid:
         raise Refuse(0xA900, "the data set's SOP Class is another one")
-    if instance.sop_instance_uid != request.AffectedSOPInstanceUID:
+    if instance.sop_instance_uid != command.sop_instance_uid:
         raise Refuse(0xC000, "the data set's SOP Instance UID is another one")
     return instance
 
 
-def _origin(event: Event) -> Origin:
-    requestor = event.assoc.requestor
+def _origin(request: StoreRequest) -> Origin:
     return Origin(
-        calling_ae_title=requestor.ae_title,
-        called_ae_title=requestor.primitive.called_ae_title,
-        peer_address=requestor.address,
+        calling_ae_title=request.calling_ae_title,
+        called_ae_title=request.called_ae_title,
+        peer_address=request.peer_address,
         received_at=time.time(),
     )
 
 
-def _response(status: int, comment: str) -> Dataset:
-    response = Dataset()
-    response.Status = status
-    if comment:
-        response.ErrorComment = comment
-    return response
-
-
-def _one_operation_at_a_time(_event: Event) -> tuple[int, int]:
-    """Answer the Asynchronous Operations Window (PS3.7 D.3.3.3): C-STORE is answered in the order it comes."""
-    return 1, 1
-
-
-def _nobody_is_known(_event: Event) -> tuple[bool, None]:
-    """Refuse a user identity (PS3.7 D.3.3.7): the node knows no users, and its yes would say that it had looked."""
-    return False, None
-
-
 def _wait_for_end(server: AssociationServer, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while server.active_associations and time.monotonic() < deadline:
+    while len(server.connections) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 def _settle_libraries(incoming: Path) -> None:
-    """Have instances written to the spool as they come in, and no library say what is in them."""
+    """Have what is unpacked stand in the spool, and no library say what is in it."""
     tempfile.tempdir = str(incoming)
-    _config.STORE_RECV_CHUNKED_DATASET = True
-    # Private, retired and unknown storage classes too: it is not for this node to know all that devices make.
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
-    # Per PDU, these cost more than the PDU; and what pynetdicom and pydicom tell of has element values in it.
+    # What pynetdicom and pydicom tell of has element values in it.
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

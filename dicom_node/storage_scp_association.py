@@ -1,45 +1,57 @@
-"""What pynetdicom's acceptor lacks for a node that stands in a hospital network.
+"""Connections and associations as acceptor (PS3.8 9.2): one thread each, which reads, stores and answers.
 
-Small subclasses, put in where pynetdicom makes its own parts (:meth:`_RequestHandler._create_association`): sockets
-with time-outs and bounded PDUs, the choice of the transfer syntax, waiting in the place of polling, and an end of each
-association that leaves no file behind.
+pynetdicom encodes and decodes A-ASSOCIATE (:mod:`~dicom_node.storage_scp_negotiation`); what follows is read here. Its
+own acceptor has three threads for an association, which poll a thousand times a second, hand every PDU from one to the
+other and copy it six times (``docs/decisions/0011-receivers.md``).
 """
 
 from __future__ import annotations
 
 import ipaddress
-import queue
-import select
 import socket
+import socketserver
+import struct
+import threading
 import time
 from contextlib import suppress
-from pathlib import Path
-from socketserver import BaseServer
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from pynetdicom import build_context, evt
-from pynetdicom.acse import ACSE
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
-from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.sop_class import Verification
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.storage_scp_limits import Connections, check_fragment
+from dicom_node.storage_scp_file import IncomingFile
+from dicom_node.storage_scp_limits import Connections
+from dicom_node.storage_scp_message import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    MAXIMUM_COMMAND_SET,
+    Command,
+    decode,
+    is_command,
+    is_last,
+    response,
+)
+from dicom_node.storage_scp_negotiation import (
+    CALLED_AE_TITLE_NOT_RECOGNISED,
+    CALLING_AE_TITLE_NOT_RECOGNISED,
+    LOCAL_LIMIT_EXCEEDED,
+    REASONS,
+    USER_IDENTITY,
+    Context,
+    Rejection,
+    Request,
+)
+from dicom_node.storage_scp_stream import Stream
 from dicom_node.tls import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pydicom.uid import UID
-    from pynetdicom import AE
-    from pynetdicom.association import Association
-    from pynetdicom.events import Event
-    from pynetdicom.presentation import PresentationContext
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from dicom_node.config import Receive
-    from dicom_node.tls import Context
+    from dicom_node.listener import Listener
+    from dicom_node.storage_scp_table import AssociationTable
+    from dicom_node.tls import Context as TLSContext
 
 _PDU_LIMIT = (1 << 20) + 64
 """Longest PDU that is read, in bytes: the largest ``maximum_pdu_length``."""
@@ -47,82 +59,86 @@ _PDU_LIMIT = (1 << 20) + 64
 _REQUEST_LIMIT = 1 << 18
 """Longest A-ASSOCIATE-RQ: 128 contexts of 40 transfer syntaxes each have 160 KB, and decoding 1 MB takes seconds."""
 
-_BUSY_SECONDS = 1.0
-_IDLE_WAIT = 0.05
+_ASSOCIATION_REQUEST_SECONDS = 30.0
+_LINGER_SECONDS = 1.0
+_STEP_BACK_SECONDS = 0.0005
+_MOST_STEPS_BACK = 8
 
-_PIXEL_SYNTAXES = frozenset(
-    "1.2.840.10008.1.2" + suffix
-    for suffix in (
-        *("", ".1", ".1.99", ".2", ".5"),  # native, deflated, big endian; RLE
-        *(".4.50", ".4.51", ".4.57", ".4.70", ".4.80", ".4.81"),  # JPEG, JPEG-LS
-        *(".4.90", ".4.91", ".4.92", ".4.93", ".4.201", ".4.202", ".4.203"),  # JPEG 2000, its part 2, HTJ2K
-        *(f".4.{number}{fragmentable}" for number in range(100, 107) for fragmentable in ("", ".1")),  # MPEG2, MPEG-4
-        *(".4.107", ".4.108"),  # HEVC
-    )
-)
-"""Transfer syntaxes that carry the pixels themselves (PS3.5 A): JPIP does not, and private ones are anybody's guess."""
-
-_ABSTRACT_SYNTAX_NOT_SUPPORTED, _TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x03, 0x04
-_CALLED_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x07)
-_CALLING_AE_TITLE_NOT_RECOGNISED = (0x01, 0x01, 0x03)
-_LOCAL_LIMIT_EXCEEDED = (0x02, 0x03, 0x02)
-_REASONS = {(1, 3): "calling AE title", (1, 7): "called AE title", (2, 1): "user identity", (3, 2): "local limit"}
+_ASSOCIATE_RQ, _P_DATA_TF, _RELEASE_RQ, _RELEASE_RP, _ABORT = 1, 4, 5, 6, 7
+_BY_USER, _BY_PROVIDER = 0, 2
 
 log = structlog.get_logger()
 
 
-class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # mypy does not follow pynetdicom
-    """Listens, and lets in whom the configuration allows.
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ whose data set has come."""
+
+    command: Command
+    context: Context
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    file: IncomingFile
+
+
+class AssociationServer(socketserver.ThreadingTCPServer):
+    """Lets in whom the configuration allows.
 
     Parameters
     ----------
-    ae : AE
-        Time-outs, PDU length, maximum of associations and Calling AE Titles are taken from it.
     receive : Receive
-        Address, Called AE Titles and networks.
-    handlers : sequence
-        ``(event, callable)`` as pynetdicom has them.
-    context : Context, optional
+        Titles, networks and limits.
+    listener : Listener
+        Where connections come from; it is closed by :meth:`shutdown`.
+    table : AssociationTable
+        The associations of all receivers.
+    incoming : Path
+        Where instances are written as they come.
+    store : callable
+        Takes a request, and returns status and error comment.
+    context : TLSContext, optional
         To speak TLS.
-
-    Raises
-    ------
-    OSError
-        When the address cannot be listened on.
     """
 
-    request_queue_size = 128
     daemon_threads = True
 
     def __init__(
-        self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]], context: Context | None = None
+        self,
+        receive: Receive,
+        listener: Listener,
+        table: AssociationTable,
+        incoming: Path,
+        store: Callable[[StoreRequest], tuple[int, str]],
+        context: TLSContext | None = None,
     ) -> None:
-        titles = frozenset({receive.ae_title, *receive.called_ae_titles})
-        self.called_ae_titles = None if receive.any_called_ae_title else titles
+        super().__init__((receive.host, receive.port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener.socket
+        self.server_address = listener.socket.getsockname()
+        self.receive = receive
+        self.incoming = incoming
+        self.store = store
+        self.is_aborting = threading.Event()
+        self.connections = Connections(receive.maximum_associations, receive.maximum_associations_per_peer, table)
+        self._listener = listener
         self._networks = [ipaddress.ip_network(network) for network in receive.networks]
-        self.connections = Connections(receive.maximum_associations, receive.maximum_associations_per_peer)
-        self._peer_timeout = receive.network_timeout
+        self._titles = {receive.ae_title, *receive.called_ae_titles}
         self._tls = context
         self._certified = receive.tls.calling_ae_titles if receive.tls else {}
-        contexts = [build_context(Verification)]
-        address = (receive.host, receive.port)
-        all_handlers = [*handlers, (evt.EVT_CONN_CLOSE, _end_wait)]
-        super().__init__(ae, address, receive.ae_title, contexts, None, all_handlers, _RequestHandler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection that cannot hold its slot in silence, nor wait for Nagle's algorithm."""
-        peer, address = super().get_request()
-        peer.settimeout(self._peer_timeout)
+        if self._listener.is_shared:
+            # Who has less to do is there first.
+            time.sleep(min(len(self.connections), _MOST_STEPS_BACK) * _STEP_BACK_SECONDS)
+        peer, address = self.socket.accept()
+        peer.settimeout(self.receive.network_timeout)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls:
             # The handshake waits for the peer: that is for the thread of the connection.
             peer = self._tls.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
         return peer, address
-
-    def may_call_itself(self, peer: socket.socket, calling_ae_title: str) -> bool:
-        """Whether the peer's certificate says that it is who it says it is; anyone may where none are asked for."""
-        names = names_of(peer) if self._certified else ()
-        return not self._certified or any(calling_ae_title in self._certified.get(name, ()) for name in names)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ANN401 - socketserver's own
         """Refuse connections from other networks, and those that are too many."""
@@ -134,217 +150,221 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
             return False
         return True
 
+    def refusal(self, request: Request, peer: socket.socket) -> Rejection | None:
+        """Return why there is no association."""
+        receive = self.receive
+        if not receive.any_called_ae_title and request.called_ae_title not in self._titles:
+            return CALLED_AE_TITLE_NOT_RECOGNISED
+        if receive.calling_ae_titles and request.calling_ae_title not in receive.calling_ae_titles:
+            return CALLING_AE_TITLE_NOT_RECOGNISED
+        if not self._may_call_itself(peer, request.calling_ae_title):
+            return CALLING_AE_TITLE_NOT_RECOGNISED
+        if request.has_user_identity:
+            return USER_IDENTITY
+        return None if self.connections.associate(peer) else LOCAL_LIMIT_EXCEEDED
+
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's own
         """Log that a connection failed; socketserver would print its traceback."""
-        log.warning("association", action="failed", peer=client_address[0])
+        log.warning("association", action="failed", peer=client_address[0], exc_info=True)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own
         """Close a connection, and give its room to others."""
-        super().shutdown_request(request)
         self.connections.forget(request)
+        super().shutdown_request(request)
 
     def shutdown(self) -> None:
         """Stop listening; associations go on."""
-        # Not pynetdicom's: that wants to be in a list which only AE.start_server() fills.
-        BaseServer.shutdown(self)
-        self.server_close()
+        super().shutdown()
+        self._listener.close()
+
+    def abort(self) -> None:
+        """End every association, after what it has in hand."""
+        self.is_aborting.set()
+        self.connections.end(socket.SHUT_RD)
+
+    def _may_call_itself(self, peer: socket.socket, calling_ae_title: str) -> bool:
+        """Whether the peer's certificate says that it is who it says it is; anyone may where none are asked for."""
+        names = names_of(peer) if self._certified else ()
+        return not self._certified or any(calling_ae_title in self._certified.get(name, ()) for name in names)
 
 
-class PeerSocket(AssociationSocket):  # type: ignore[misc]  # mypy does not follow pynetdicom
-    """The accepted connection: reads PDUs of bounded length in bounded time, and waits in the place of polling."""
-
-    _heard = 0.0
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to read.
-
-        pynetdicom asks 1000 times a second, with ``select`` (which file descriptors from 1024 on crash). Nothing is
-        lost by waiting here while the peer is silent: what arrives ends the wait.
-        """
-        if self.socket is None or not self._is_connected or not self.assoc.dimse.msg_queue.empty():
-            # Nothing more is read from a peer that does not wait for the response: it would pile up in here.
-            return False
-        idle = time.monotonic() - self._heard > _BUSY_SECONDS
-        poller = select.poll()
-        try:
-            if getattr(self.socket, "pending", int)():  # decrypted already
-                return True
-            poller.register(self.socket, select.POLLIN)
-            return bool(poller.poll(_IDLE_WAIT * 1000 if idle else 0))
-        except (OSError, ValueError):
-            self.event_queue.put("Evt17")
-            return False
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read ``nr_bytes``, or fewer when the peer hangs up.
-
-        Raises
-        ------
-        OSError
-            When that is more than a PDU may have, or takes longer than the network time-out.
-        """
-        if nr_bytes > (_REQUEST_LIMIT if self.assoc.requestor.primitive is None else _PDU_LIMIT):
-            msg = "the PDU is too long"
-            raise OSError(msg)
-        self._heard = time.monotonic()
-        deadline = self._heard + self.socket.gettimeout()
-        received = bytearray(nr_bytes)
-        view, filled = memoryview(received), 0
-        while filled < nr_bytes:
-            count = self.socket.recv_into(view[filled:])
-            if not count:
-                return received[:filled]
-            filled += count
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        return received
-
-    def hang_up(self) -> None:
-        """End the connection at once, also for a thread that is reading from it."""
-        with suppress(OSError, AttributeError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-
-class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
-    """Association negotiation: more than one Called AE Title, and the requestor's first syntax that has pixels."""
-
-    def _negotiate_as_acceptor(self) -> None:
-        refusal = self._refusal()
-        if refusal is None:
-            super()._negotiate_as_acceptor()
-            return
-        self.send_reject(*refusal)
-        self.assoc.kill()
-
-    def _refusal(self) -> tuple[int, int, int] | None:
-        """Return why there is no association, as PS3.8 9.3.4 has it."""
-        server = self.assoc._server  # noqa: SLF001 - the only way from an association to its server
-        titles = server.called_ae_titles
-        if titles is not None and self.requestor.primitive.called_ae_title not in titles:
-            return _CALLED_AE_TITLE_NOT_RECOGNISED
-        connection = self.assoc.dul.socket.socket
-        if connection is None or not server.connections.associate(connection):
-            return _LOCAL_LIMIT_EXCEEDED
-        if not server.may_call_itself(connection, self.requestor.primitive.calling_ae_title):
-            return _CALLING_AE_TITLE_NOT_RECOGNISED
-        return None
-
-    def send_reject(self, result: int, source: int, diagnostic: int) -> None:
-        reason = _REASONS.get((source, diagnostic), "other")
-        log.info("association", action="rejected", reason=reason, peer=self.requestor.address)
-        super().send_reject(result, source, diagnostic)
-
-    def send_accept(self) -> None:
-        """Settle the contexts first: pynetdicom took the requestor's first transfer syntax, whatever it is."""
-        requested = self.requestor.primitive.presentation_context_definition_list
-        proposals = {context.context_id: context.transfer_syntax for context in requested}
-        for context in self.assoc.accepted_contexts:
-            receivable = [syntax for syntax in proposals[context.context_id] if syntax in _PIXEL_SYNTAXES]
-            context.transfer_syntax = (receivable or context.transfer_syntax)[:1]
-            if not _is_served(context.abstract_syntax):
-                self._reject(context, _ABSTRACT_SYNTAX_NOT_SUPPORTED)
-            elif not receivable:
-                self._reject(context, _TRANSFER_SYNTAXES_NOT_SUPPORTED)
-        super().send_accept()
-
-    def _reject(self, context: PresentationContext, result: int) -> None:
-        context.result = result
-        del self.assoc._accepted_cx[context.context_id]  # noqa: SLF001 - accepted_contexts is a copy of it
-        self.assoc.rejected_contexts.append(context)
-
-
-class _DIMSE(DIMSEServiceProvider):  # type: ignore[misc]  # mypy does not follow pynetdicom
-    """DIMSE messages: waited for in the place of polled, and a broken one ends only its association."""
-
-    _served: Any = None
-
-    def get_msg(self, block: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 - pynetdicom's signature
-        try:
-            context_id, message = self.msg_queue.get(timeout=self.dimse_timeout if block else _IDLE_WAIT / 2)
-        except queue.Empty:
-            return None, None
-        _remove_file(self._served)
-        self._served = message
-        if not isinstance(message, C_STORE | C_ECHO):
-            self.dul.event_queue.put("Evt19")
-            return None, None
-        return context_id, message
-
-    def receive_primitive(self, primitive: Any) -> None:  # noqa: ANN401 - pynetdicom's signature
-        try:
-            for fragment in primitive.presentation_data_value_list:
-                check_fragment(self.message, fragment[1])
-                one = P_DATA()
-                one.presentation_data_value_list = [list(fragment)]
-                super().receive_primitive(one)
-        except Exception as error:
-            log.info("association", action="aborted", peer=self.assoc.requestor.address, exc_info=error)
-            self.dul.event_queue.put("Evt19")
-
-    def remove_files(self) -> None:
-        """Remove what was received and not taken: the association is over."""
-        left = [self.message, self._served]
-        while not self.msg_queue.empty():
-            left.append(self.msg_queue.get_nowait()[1])
-        for message in left:
-            _remove_file(message)
-
-
-class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not follow pynetdicom
+class _Handler(socketserver.BaseRequestHandler):
     """One connection, from accept to its end."""
 
-    def handle(self) -> None:
-        """Serve the association; this thread outlives it, so that however it ends, somebody cleans up."""
-        if not self._is_greeted():
-            self.server.shutdown_request(self.request)
-            return
-        association = self._create_association()
-        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
-        association.start()
-        association.join()
-        self.server.shutdown_request(self.request)
-        association.dul.join()
-        association.dimse.remove_files()
+    server: AssociationServer
+    request: socket.socket
 
-    def _is_greeted(self) -> bool:
-        """Shake hands, where TLS is spoken."""
+    def handle(self) -> None:
+        """Shake hands where TLS is spoken, and serve; whatever happens ends this connection and no other."""
         try:
             getattr(self.request, "do_handshake", int)()
         except OSError as error:
             log.info("association", action="rejected", reason="TLS", peer=self.client_address[0], exc_info=error)
+            return
+        try:
+            is_served = self._serve()
+        except (EOFError, OSError):
+            is_served = False
+        except Exception as error:  # noqa: BLE001 - pynetdicom raises what it likes on what it cannot decode
+            log.info("association", action="aborted", peer=self.client_address[0], exc_info=error)
+            is_served = False
+        with suppress(OSError):
+            if not is_served:
+                self.request.sendall(_abort(_BY_USER if self.server.is_aborting.is_set() else _BY_PROVIDER))
+            self._part()
+
+    def _serve(self) -> bool:
+        """Return whether it came to an end as PS3.8 has it; otherwise the association is to be aborted."""
+        stream = Stream(self.request)
+        request = self._requested(stream)
+        if request is None:
+            return True
+        rejection = self.server.refusal(request, self.request)
+        if rejection is not None:
+            log.info("association", action="rejected", reason=REASONS[rejection], peer=self.client_address[0])
+            self.request.sendall(request.rejected(rejection))
+            return True
+        self.request.sendall(request.accepted(self.server.receive.maximum_pdu_length))
+        return Association(self.server, self.request, stream, request, self.client_address[0]).serve()
+
+    def _requested(self, stream: Stream) -> Request | None:
+        """Wait for the A-ASSOCIATE-RQ; None when the peer has thought better of it."""
+        seconds = self.server.receive.network_timeout
+        self.request.settimeout(min(seconds, _ASSOCIATION_REQUEST_SECONDS))
+        kind, length = stream.pdu(_REQUEST_LIMIT)
+        if kind == _ABORT:
+            return None
+        if kind != _ASSOCIATE_RQ:
+            raise _unexpected()
+        request = Request(struct.pack(">BxI", kind, length) + stream.read(length))
+        self.request.settimeout(seconds)
+        return request
+
+    def _part(self) -> None:
+        """Let the peer read the last word (PS3.8, Sta13): closed at once, the connection would take it back."""
+        self.server.connections.leave(self.request)
+        socket.socket.shutdown(self.request, socket.SHUT_WR)
+        deadline = time.monotonic() + _LINGER_SECONDS
+        self.request.settimeout(_LINGER_SECONDS)
+        while time.monotonic() < deadline and self.request.recv(_REQUEST_LIMIT):
+            pass
+
+
+class Association:
+    """An association that is established: a message is answered before the next one is read.
+
+    Parameters
+    ----------
+    server : AssociationServer
+    peer : socket.socket
+    stream : Stream
+        Of ``peer``.
+    request : Request
+        What was accepted.
+    address : str
+        Of the peer.
+    """
+
+    def __init__(
+        self, server: AssociationServer, peer: socket.socket, stream: Stream, request: Request, address: str
+    ) -> None:
+        self._server = server
+        self._peer = peer
+        self._stream = stream
+        self._request = request
+        self._contexts: Mapping[int, Context] = request.contexts
+        self._address = address
+        self._command_set = b""
+        self._store: tuple[int, StoreRequest] | None = None
+
+    def serve(self) -> bool:
+        """Serve until the peer releases or aborts (True), or the node has to (False)."""
+        try:
+            while not self._server.is_aborting.is_set():
+                kind, length = self._stream.pdu(_PDU_LIMIT)
+                if kind == _P_DATA_TF:
+                    self._read_fragments(length)
+                elif kind == _RELEASE_RQ:
+                    self._stream.skip(length)
+                    self._peer.sendall(struct.pack(">BxII", _RELEASE_RP, 4, 0))
+                    return True
+                elif kind == _ABORT:
+                    return True
+                else:
+                    raise _unexpected()
             return False
-        return True
+        finally:
+            if self._store:
+                self._store[1].file.remove()
 
-    def _create_association(self) -> Association:
-        association = super()._create_association()
-        association.dul.event_queue.get_nowait()  # The event of the first socket: the second brings its own.
-        association.dul.socket = PeerSocket(association, client_socket=self.request)
-        association.acse = _ACSE(association)
-        association.dimse = _DIMSE(association)
-        return association
+    def _read_fragments(self, length: int) -> None:
+        """Read a P-DATA-TF (PS3.8 9.3.5)."""
+        while length:
+            if length < struct.calcsize(">IBB"):
+                raise _unexpected()
+            size, context_id, control = struct.unpack(">IBB", self._stream.read(6))
+            length -= 4 + size
+            context = self._contexts.get(context_id)
+            if length < 0 or size < struct.calcsize(">BB") or context is None:
+                raise _unexpected()
+            if is_command(control):
+                self._read_command(context_id, size - 2, is_last=is_last(control))
+            else:
+                self._read_data_set(context_id, size - 2, is_last=is_last(control))
+
+    def _read_command(self, context_id: int, size: int, *, is_last: bool) -> None:
+        if self._store or len(self._command_set) + size > MAXIMUM_COMMAND_SET:
+            msg = "a second command set, or one that is too long"
+            raise ValueError(msg)
+        self._command_set += self._stream.read(size)
+        if not is_last:
+            return
+        command, self._command_set = decode(self._command_set), b""
+        if command.field == C_ECHO_RQ:
+            self._answer(command, context_id, 0x0000, "")
+        elif command.field != C_STORE_RQ:
+            raise _unexpected()
+        elif command.has_data_set:
+            self._store = context_id, self._begun(command, self._contexts[context_id])
+        else:
+            self._answer(command, context_id, 0xC000, "the data set is missing")
+
+    def _read_data_set(self, context_id: int, size: int, *, is_last: bool) -> None:
+        if self._store is None or self._store[0] != context_id:
+            msg = "a data set that belongs to no C-STORE"
+            raise ValueError(msg)
+        file = self._store[1].file
+        for piece in self._stream.pieces(size):
+            file.write(piece)
+        if not is_last:
+            return
+        request, self._store = self._store[1], None
+        try:
+            # Without a Message ID there is no response.
+            if request.command.message_id is not None:
+                self._answer(request.command, context_id, *self._server.store(request))
+        finally:
+            file.remove()
+
+    def _begun(self, command: Command, context: Context) -> StoreRequest:
+        file = IncomingFile(
+            self._server.incoming, command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
+        )
+        titles = self._request.calling_ae_title, self._request.called_ae_title
+        return StoreRequest(command, context, *titles, self._address, file)
+
+    def _answer(self, command: Command, context_id: int, status: int, comment: str) -> None:
+        self._peer.sendall(response(command, context_id, status, comment, self._request.maximum_length))
 
 
-def _end_wait(event: Event) -> None:
-    """End the wait for an A-ASSOCIATE-RQ that cannot come any more; it would hold its slot until the time-out."""
-    if event.assoc.requestor.primitive is None:
-        event.assoc.dul.to_user_queue.put(None)
+def _abort(source: int) -> bytes:
+    return struct.pack(">BxIxxBB", _ABORT, 4, source, 0)
 
 
-def _is_served(sop_class: UID) -> bool:
-    """Whether this is Verification, or storage; a class that PS3.6 does not name is taken for storage."""
-    is_nameless = sop_class.name in {"", sop_class}
-    return is_nameless or sop_class == Verification or "Storage" in sop_class.name
+def _unexpected() -> ValueError:
+    return ValueError("not what may come here")
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     address = ipaddress.ip_address(text)
     return getattr(address, "ipv4_mapped", None) or address
-
-
-def _remove_file(message: Any) -> None:  # noqa: ANN401 - a DIMSE message or primitive, which name the file differently
-    file = getattr(message, "_data_set_file", None) or getattr(message, "_dataset_file", None)
-    if file is not None:
-        file.close()
-        with suppress(OSError):
-            Path(file.name).unlink(missing_ok=True)

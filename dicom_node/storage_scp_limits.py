@@ -1,4 +1,4 @@
-"""How much of the receiver one peer may take: connections, associations, and what a message is made of.
+"""How much of the receiver one peer may take: connections and associations.
 
 Whoever reaches the port can open connections, and send what he likes over them, before anything is known of him. What
 that costs the node is bounded here, and bounded so that it costs the others nothing.
@@ -11,34 +11,30 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
-
-MAXIMUM_COMMAND_SET = 1 << 16
-"""Longest command set, in bytes: those of C-STORE and C-ECHO have some hundred."""
-
-_COMMAND = 0x01
+if TYPE_CHECKING:
+    from dicom_node.storage_scp_table import AssociationTable
 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
     request: socket.socket
     peer: str
-    is_associated: bool = False
+    place: int | None = None
     is_ended: bool = False
 
     @property
     def is_waiting(self) -> bool:
         """Whether it takes room, and nothing is known of it yet."""
-        return not (self.is_associated or self.is_ended)
+        return self.place is None and not self.is_ended
 
-    def end(self) -> None:
+    def end(self, how: int = socket.SHUT_RDWR) -> None:
         """Hang up; the thread that waits for its peer sees that, and gives the connection back."""
         self.is_ended = True
         # Not SSLSocket's own: that would take the session away under the thread that uses it.
         with suppress(OSError):
-            socket.socket.shutdown(self.request, socket.SHUT_RDWR)
+            socket.socket.shutdown(self.request, how)
 
 
 class Connections:
@@ -54,11 +50,14 @@ class Connections:
         Most associations at once, and most connections that have none yet.
     of_a_peer : int
         Most associations with one address.
+    table : AssociationTable
+        The associations of all receivers; connections that have none are counted by each for itself.
     """
 
-    def __init__(self, associations: int, of_a_peer: int) -> None:
+    def __init__(self, associations: int, of_a_peer: int, table: AssociationTable) -> None:
         self._associations = associations
         self._of_a_peer = of_a_peer
+        self._table = table
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
         self._lock = threading.Lock()
 
@@ -77,39 +76,36 @@ class Connections:
         """Give an admitted connection an association, if there is one left for its peer."""
         with self._lock:
             own = self._open[request]
-            peers = Counter(connection.peer for connection in self._open.values() if connection.is_associated)
-            own.is_associated = peers.total() < self._associations and peers[own.peer] < self._of_a_peer
-            return own.is_associated
+            own.place = self._table.take(own.peer, self._of_a_peer)
+            return own.place is not None
+
+    def leave(self, request: socket.socket) -> None:
+        """Give the association of a connection back; what is left of the connection waits for its peer to go."""
+        with self._lock:
+            own = self._open[request]
+            own.is_ended = True
+            if own.place is not None:
+                self._table.give_back(own.place)
+                own.place = None
 
     def forget(self, request: socket.socket) -> None:
-        """Give a connection back."""
+        """Give a connection back, if it is still there."""
         with self._lock:
-            self._open.pop(request, None)
+            own = self._open.pop(request, None)
+            if own and own.place is not None:
+                self._table.give_back(own.place)
+
+    def end(self, how: int) -> None:
+        """Hang up on all."""
+        with self._lock:
+            for connection in self._open.values():
+                connection.end(how)
+
+    def __len__(self) -> int:
+        """Count the connections there are."""
+        return len(self._open)
 
 
 def _oldest_of_the_largest(waiting: list[_Connection]) -> _Connection:
     ((peer, _),) = Counter(connection.peer for connection in waiting).most_common(1)
     return next(connection for connection in waiting if connection.peer == peer)
-
-
-def check_fragment(message: Any, fragment: bytes) -> None:  # noqa: ANN401 - pynetdicom's, or None before a message
-    """See that a fragment (PS3.8 E.2) goes on with the message, and that what is kept of it in memory is bounded.
-
-    pynetdicom takes command sets of any length, several in one message (each with a file of its own), and data sets
-    of services that have none, all of it into memory.
-
-    Raises
-    ------
-    ValueError
-        When it does not.
-    """
-    has_command = message is not None and type(message) is not DIMSEMessage
-    if not fragment[0] & _COMMAND:
-        if isinstance(message, C_STORE_RQ):
-            return
-        msg = "a data set that belongs to no C-STORE"
-        raise ValueError(msg)
-    length = 0 if message is None else message.encoded_command_set.tell()
-    if has_command or length + len(fragment) > MAXIMUM_COMMAND_SET:
-        msg = "a second command set, or one that is too long"
-        raise ValueError(msg)

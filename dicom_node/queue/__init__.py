@@ -80,13 +80,17 @@ class Queue:
         self.spool = spool
         self.ledger = ledger
 
-    def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
+    def accept(
+        self, incoming: Path, instance: SOPInstance, origin: Origin, sha256: str | None = None
+    ) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
 
         Parameters
         ----------
         incoming : Path
             The whole file, in the spool's ``incoming``; it is taken away from there.
+        sha256 : str, optional
+            Its hexadecimal digest, if that is known; otherwise it is read.
 
         Returns
         -------
@@ -98,7 +102,7 @@ class Queue:
         SpoolFull
             Nothing was accepted; the sender keeps its copy.
         """
-        entry = _new_entry(incoming, instance, origin)
+        entry = _new_entry(incoming, instance, origin, sha256)
         known = self.ledger.find(entry)
         if known is None:
             self.spool.check_room()
@@ -229,11 +233,12 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     return Queue(spool, ledger)
 
 
-def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:
+def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin, sha256: str | None) -> QueueEntry:
     try:
-        with incoming.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+        size = incoming.stat().st_size
+        if sha256 is None:
+            with incoming.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import struct
@@ -157,6 +158,13 @@ def dataset_of(path: Path) -> bytes:
     """Return what comes after the File Meta Information."""
     content = path.read_bytes()
     return content[144 + struct.unpack_from("<I", content, 140)[0] :]
+
+
+def _peer_of(one: socket.socket) -> object:
+    try:
+        return one.getpeername()
+    except OSError:
+        return None
 
 
 def hung_up(peer: socket.socket) -> bool:
@@ -466,8 +474,8 @@ def test_a_message_that_cannot_be_decoded_ends_only_its_association(start: Start
 def test_connections_time_out_and_do_not_wait_for_nagle(start: Start) -> None:
     node = start(network_timeout=17.0)
     association = node.associate()
-    acceptors: list[Any] = [thread for thread in threading.enumerate() if getattr(thread, "is_acceptor", False)]
-    (accepted,) = (acceptor.dul.socket.socket for acceptor in acceptors)
+    ours = association.dul.socket.socket.getsockname()
+    (accepted,) = (one for one in gc.get_objects() if isinstance(one, socket.socket) and _peer_of(one) == ours)
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert accepted.gettimeout() == 17.0
     association.release()

@@ -26,10 +26,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "log": set(),
     "config": CORE,
     "tls": CORE | {"config"},
+    "listener": CORE | {"config"},
     "queue": CORE,
     "redaction": CORE,
     "folder": CORE,
-    "storage_scp": CORE | {"queue", "config", "tls"},
+    "storage_scp": CORE | {"queue", "config", "tls", "listener"},
     "storage_scu": CORE | {"tls"},
     "routes": CORE | {"config"},
     "destinations": CORE | {"config", "folder", "storage_scu", "tls"},
@@ -38,9 +39,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": CORE | {"queue", "stages", "destinations"},
     "clean": CORE | {"redaction", "log"},
     "roles": CORE
-    | {"config", "queue", "redaction", "storage_scp", "destinations", "policies", "stages", "worker", "log", "node"},
+    | {"config", "queue", "redaction", "storage_scp", "destinations", "policies", "stages", "worker", "log", "node"}
+    | {"listener"},
     "web": {"queue", "redaction", "model"},
-    "node": CORE | {"config", "queue", "worker"},
+    "node": CORE | {"config", "queue", "worker", "listener"},
     "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "policies", "demo", "log", "tls"},
     "__main__": {"cli"},
 }

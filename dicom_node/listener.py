@@ -1,0 +1,73 @@
+"""Where all receivers of a node listen: one socket, and one table of who has an association.
+
+The supervisor opens both, and hands them to every receiver (``docs/decisions/0011-receivers.md``).
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Self
+
+from dicom_node.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dicom_node.config import Receive
+
+_BACKLOG = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """What receivers share.
+
+    Attributes
+    ----------
+    socket : socket.socket
+        Listens, and does not block: of those that wait for a connection, one gets it.
+    associations : file
+        For :class:`~dicom_node.storage_scp_table.AssociationTable`; empty at first, and nameless.
+    is_shared : bool
+        Whether other processes have it too.
+    """
+
+    socket: socket.socket
+    associations: IO[bytes]
+    is_shared: bool = False
+
+    @classmethod
+    def open(cls, receive: Receive, *, is_shared: bool = False) -> Self:
+        """Listen.
+
+        Raises
+        ------
+        ConfigurationError
+            When the address is not this machine's, or the port is taken.
+        """
+        family = socket.AF_INET6 if ":" in receive.host else socket.AF_INET
+        try:
+            listening = socket.create_server((receive.host, receive.port), family=family, backlog=_BACKLOG)
+        except OSError as error:
+            msg = f"receive: {receive.host} port {receive.port}: cannot be listened on: {error.strerror}"
+            raise ConfigurationError(msg) from None
+        listening.setblocking(False)
+        return cls(listening, tempfile.TemporaryFile(), is_shared)  # noqa: SIM115 - closed with the listener
+
+    @classmethod
+    def inherited(cls, descriptors: Sequence[int], *, is_shared: bool) -> Self:
+        """Take over what :attr:`descriptors` of the supervisor's were."""
+        listening, associations = descriptors
+        return cls(socket.socket(fileno=listening), open(associations, "r+b"), is_shared)  # noqa: PTH123, SIM115
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What a receiver needs to have it too."""
+        return [self.socket.fileno(), self.associations.fileno()]
+
+    def close(self) -> None:
+        """Listen no more, as far as this process goes."""
+        self.socket.close()
+        self.associations.close()
