@@ -22,10 +22,9 @@ import structlog
 from dicom_node.storage_scp_file import IncomingFile
 from dicom_node.storage_scp_limits import Connections
 from dicom_node.storage_scp_message import (
-    C_ECHO_RQ,
-    C_STORE_RQ,
     MAXIMUM_COMMAND_SET,
     Command,
+    Field,
     decode,
     is_command,
     is_last,
@@ -60,7 +59,7 @@ _REQUEST_LIMIT = 1 << 18
 """Longest A-ASSOCIATE-RQ: 128 contexts of 40 transfer syntaxes each have 160 KB, and decoding 1 MB takes seconds."""
 
 _ASSOCIATION_REQUEST_SECONDS = 30.0
-_LINGER_SECONDS = 1.0
+_ANSWERED_SECONDS, _LINGER_SECONDS = 0.1, 1.0
 _STEP_BACK_SECONDS = 0.0005
 _MOST_STEPS_BACK = 8
 
@@ -209,9 +208,12 @@ class _Handler(socketserver.BaseRequestHandler):
             log.info("association", action="aborted", peer=self.client_address[0], exc_info=error)
             is_served = False
         with suppress(OSError):
-            if not is_served:
+            if is_served:
+                self._wait_for_end(_ANSWERED_SECONDS)
+            else:
                 self.request.sendall(_abort(_BY_USER if self.server.is_aborting.is_set() else _BY_PROVIDER))
-            self._part()
+            socket.socket.shutdown(self.request, socket.SHUT_WR)
+            self._wait_for_end(_LINGER_SECONDS)
 
     def _serve(self) -> bool:
         """Return whether it came to an end as PS3.8 has it; otherwise the association is to be aborted."""
@@ -240,14 +242,14 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.settimeout(seconds)
         return request
 
-    def _part(self) -> None:
-        """Let the peer read the last word (PS3.8, Sta13): closed at once, the connection would take it back."""
+    def _wait_for_end(self, seconds: float) -> None:
+        """Let the peer read the last word and hang up (PS3.8, Sta13); closed at once, the connection would take it back."""
         self.server.connections.leave(self.request)
-        socket.socket.shutdown(self.request, socket.SHUT_WR)
-        deadline = time.monotonic() + _LINGER_SECONDS
-        self.request.settimeout(_LINGER_SECONDS)
-        while time.monotonic() < deadline and self.request.recv(_REQUEST_LIMIT):
-            pass
+        deadline = time.monotonic() + seconds
+        self.request.settimeout(seconds)
+        with suppress(TimeoutError):
+            while time.monotonic() < deadline and self.request.recv(_REQUEST_LIMIT):
+                pass
 
 
 class Association:
@@ -320,14 +322,15 @@ class Association:
         if not is_last:
             return
         command, self._command_set = decode(self._command_set), b""
-        if command.field == C_ECHO_RQ:
-            self._answer(command, context_id, 0x0000, "")
-        elif command.field != C_STORE_RQ:
-            raise _unexpected()
-        elif command.has_data_set:
-            self._store = context_id, self._begun(command, self._contexts[context_id])
-        else:
-            self._answer(command, context_id, 0xC000, "the data set is missing")
+        match command.field, command.has_data_set:
+            case Field.C_ECHO_RQ, False:
+                self._answer(command, context_id, 0x0000, "")
+            case Field.C_STORE_RQ, True:
+                self._store = context_id, self._begun(command, self._contexts[context_id])
+            case Field.C_STORE_RQ, False:
+                self._answer(command, context_id, 0xC000, "the data set is missing")
+            case _:
+                raise _unexpected()
 
     def _read_data_set(self, context_id: int, size: int, *, is_last: bool) -> None:
         if self._store is None or self._store[0] != context_id:

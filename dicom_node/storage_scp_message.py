@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -11,7 +12,14 @@ if TYPE_CHECKING:
 MAXIMUM_COMMAND_SET = 1 << 16
 """Longest command set, in bytes: those of C-STORE and C-ECHO have some hundred."""
 
-C_STORE_RQ, C_ECHO_RQ = 0x0001, 0x0030
+
+class Field(IntEnum):
+    """Command Field (0000,0100) of the requests that are served."""
+
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+
+
 _RESPONSE = 0x8000
 _NO_DATA_SET = 0x0101
 _COMMAND, _LAST = 1, 2

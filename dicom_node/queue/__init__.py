@@ -103,16 +103,15 @@ class Queue:
             Nothing was accepted; the sender keeps its copy.
         """
         entry = _new_entry(incoming, instance, origin, sha256)
+        self.spool.check_room()
+        self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
+        # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
+        # connection can break after the server has committed), and a row without bytes would make the resend a
+        # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
+        if self.ledger.accept(entry) is Accepted.NEW:
+            return entry.id, Accepted.NEW
+        # Nobody looks before: the same instance again is rare, and the look would be a transaction for every instance.
         known = self.ledger.find(entry)
-        if known is None:
-            self.spool.check_room()
-            self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
-            # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
-            # connection can break after the server has committed), and a row without bytes would make the resend a
-            # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
-            if self.ledger.accept(entry) is Accepted.NEW:
-                return entry.id, Accepted.NEW
-            known = self.ledger.find(entry)
         with suppress(OSError):  # What stays is swept, or found to be a duplicate by reconcile.
             incoming.unlink(missing_ok=True)
             self.spool.remove(entry.id, attempts=0)

@@ -24,6 +24,7 @@ from dicom_node.queue.destinations import Destinations, is_waiting
 from dicom_node.queue.operator import Operator
 from dicom_node.queue.recovery import Recovery
 from dicom_node.queue.schema import delivery, delivery_of, entry_of, instance
+from dicom_node.queue.together import Together
 from dicom_node.queue.transitions import (
     DELIVERY_DEATHS,
     INSTANCE_DEATHS,
@@ -53,8 +54,14 @@ class Ledger(Destinations, Operator, Recovery):
     is another's now, or an operator has taken it away, and nothing was changed.
     """
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._accept_together = Together[QueueEntry, Accepted](self._accept)
+
     def accept(self, entry: QueueEntry) -> Accepted:
         """Write down an instance whose bytes are in the spool; the same entry again changes nothing.
+
+        Threads that do so at the same time share a transaction.
 
         Raises
         ------
@@ -62,9 +69,12 @@ class Ledger(Destinations, Operator, Recovery):
             When the ledger cannot be written: it is full, locked or not reachable.
         """
         try:
-            return self._write(lambda connection: accept(connection, entry))
+            return self._accept_together(entry)
         except SQLAlchemyError as error:
             raise _unwritable(error) from None
+
+    def _accept(self, entries: Sequence[QueueEntry]) -> list[Accepted]:
+        return self._write(lambda connection: [accept(connection, entry) for entry in entries])
 
     def find(self, entry: QueueEntry) -> str | None:
         """Find the entry by which the same instance was accepted before.

@@ -8,8 +8,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, delete, exists, func, insert, not_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects import postgresql, sqlite
 
+from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, QueueEntry, State
 from dicom_node.queue.database import change, now
 from dicom_node.queue.schema import NOBODYS, deliveries, delivery, instance, row_of
@@ -58,17 +59,16 @@ def find(connection: Connection, entry: QueueEntry) -> str | None:
 
 def accept(connection: Connection, entry: QueueEntry) -> Accepted:
     """Insert an instance unless it is here already."""
-    try:
-        # The savepoint: on PostgreSQL another receiver may insert the same between a look and an insert.
-        with connection.begin_nested():
-            connection.execute(insert(instance).values(**_new_row(connection, entry)))
-    except IntegrityError:
-        if connection.execute(select(instance.c.id).where(instance.c.id == entry.id)).first():
-            return Accepted.NEW
-        if find(connection, entry) is None:
-            raise
-        return Accepted.DUPLICATE
-    return Accepted.NEW
+    insert_into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = insert_into(instance).values(**_new_row(connection, entry)).on_conflict_do_nothing()
+    if connection.execute(row).rowcount:
+        return Accepted.NEW
+    if connection.execute(select(instance.c.id).where(instance.c.id == entry.id)).first():
+        return Accepted.NEW
+    if find(connection, entry) is None:
+        msg = "the ledger lost an instance while it was looked at"
+        raise SpoolFull(msg)
+    return Accepted.DUPLICATE
 
 
 def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
         **row_of(entry),
         "state": State.RECEIVED,
         "fingerprint": fingerprint(entry),
-        "conflict": connection.execute(select(other_bytes)).scalar_one(),
+        "conflict": select(other_bytes).scalar_subquery(),
         # A receiver's clock may be ahead of the ledger's.
         "not_before": min(entry.origin.received_at, time),
         "updated_at": time,

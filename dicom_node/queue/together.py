@@ -1,0 +1,66 @@
+"""One transaction for all that wait for one: a commit costs the same for one row as for many."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_Work = TypeVar("_Work")
+_Result = TypeVar("_Result")
+
+
+class _Waiting(Generic[_Work, _Result]):
+    def __init__(self, work: _Work) -> None:
+        self.work = work
+        self.result: _Result | None = None
+        self.error: BaseException | None = None
+        self.is_done = False
+
+
+class Together(Generic[_Work, _Result]):
+    """Does work of many threads in one go; each of them returns when its own is done, and not before.
+
+    Whoever comes while a transaction runs waits for the next, which takes all that have come until then.
+
+    Parameters
+    ----------
+    do : callable
+        Takes some work, in the order in which it came, and returns the result of each. When it raises, each is done
+        again for itself: one that cannot be done is no other's failure.
+    """
+
+    def __init__(self, do: Callable[[Sequence[_Work]], Sequence[_Result]]) -> None:
+        self._do = do
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting[_Work, _Result]] = []
+
+    def __call__(self, work: _Work) -> _Result:
+        """Have it done; what was raised for it is raised here."""
+        own = _Waiting[_Work, _Result](work)
+        with self._lock:
+            self._waiting.append(own)
+        with self._turn:
+            if not own.is_done:
+                with self._lock:
+                    batch, self._waiting = self._waiting, []
+                self._carry_out(batch)
+        if own.error is not None:
+            raise own.error
+        return own.result  # type: ignore[return-value]  # it is done, so there is one
+
+    def _carry_out(self, batch: Sequence[_Waiting[_Work, _Result]]) -> None:
+        try:
+            results = self._do([each.work for each in batch])
+        except Exception as error:  # noqa: BLE001 - raised in the thread whose work it is
+            if len(batch) > 1:
+                for each in batch:
+                    self._carry_out([each])
+                return
+            batch[0].error, batch[0].is_done = error, True
+            return
+        for each, result in zip(batch, results, strict=True):
+            each.result, each.is_done = result, True
