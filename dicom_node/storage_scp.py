@@ -83,7 +83,7 @@ class StorageSCP:
         receive, incoming = self._receive, self._queue.spool.incoming
         _settle_libraries(incoming)
         context = receiving(receive.tls) if receive.tls else None
-        listener = self._listener or Listener.open(receive)
+        listener = self._listener = self._listener or Listener.open(receive)
         table = AssociationTable(listener.associations, receive.maximum_associations)
         self._server = AssociationServer(receive, listener, table, incoming, self._on_store, context)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True).start()
@@ -101,6 +101,8 @@ class StorageSCP:
         _wait_for_end(server, _ABORT_SECONDS)
         server.connections.end(socket.SHUT_RDWR)
         _wait_for_end(server, _ABORT_SECONDS)
+        if self._listener:
+            self._listener.close()
 
     def _on_store(self, request: StoreRequest) -> tuple[int, str]:
         """Answer one C-STORE: whatever happens in here becomes a status, and one line in the log."""

@@ -89,7 +89,7 @@ class AssociationServer(socketserver.ThreadingTCPServer):
     receive : Receive
         Titles, networks and limits.
     listener : Listener
-        Where connections come from; it is closed by :meth:`shutdown`.
+        Where connections come from; :meth:`shutdown` closes its socket.
     table : AssociationTable
         The associations of all receivers.
     incoming : Path
@@ -174,7 +174,7 @@ class AssociationServer(socketserver.ThreadingTCPServer):
     def shutdown(self) -> None:
         """Stop listening; associations go on."""
         super().shutdown()
-        self._listener.close()
+        self.server_close()
 
     def abort(self) -> None:
         """End every association, after what it has in hand."""

@@ -61,7 +61,7 @@ def accept(connection: Connection, entry: QueueEntry) -> Accepted:
     """Insert an instance unless it is here already."""
     insert_into = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     row = insert_into(instance).values(**_new_row(connection, entry)).on_conflict_do_nothing()
-    if connection.execute(row).rowcount:
+    if connection.execute(row.returning(instance.c.id)).first():
         return Accepted.NEW
     if connection.execute(select(instance.c.id).where(instance.c.id == entry.id)).first():
         return Accepted.NEW

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LARGE_SIDE = 2048
-_SETTLE_SECONDS = 2.0
+_SETTLE_SECONDS, _ENDED_SECONDS = 2.0, 0.2
 
 
 @dataclass
@@ -45,6 +45,7 @@ def rates(measured: Sequence[Server], rounds: int, each: int, associations: int,
             os.sync()  # what the one before left unwritten is not this one's
             cpu = rate.server.cpu_seconds
             rate.seconds.append(_sent(rate.server, image, associations, each))
+            time.sleep(_ENDED_SECONDS)
             rate.cpu.append(rate.server.cpu_seconds - cpu)
     return found
 

@@ -113,7 +113,10 @@ class TheOrthanc(Server):
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended: its parent has it now
+        return 0.0
     return sum(map(int, fields[11:15])) / _TICKS
 
 
