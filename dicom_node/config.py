@@ -110,6 +110,7 @@ class Receive(_Frozen):
     ae_title: AETitle = "DICOM_NODE"
     host: str = "0.0.0.0"  # noqa: S104 - modalities are other machines; `networks` and `calling_ae_titles` narrow it
     port: Port = 11112
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     any_called_ae_title: bool = False
     called_ae_titles: tuple[AETitle, ...] = ()
     calling_ae_titles: tuple[AETitle, ...] = ()

@@ -1,7 +1,8 @@
 """Composition root: which role runs in which process, signals, drain, restart.
 
-``serve`` supervises: it starts one process for each role (one redactor per core), starts those again that die, ends the
-leases of the dead, and lets the ledger agree with the spool now and then. It touches no pixel and no association.
+``serve`` supervises: it starts one process for each role (one redactor per core, as many receivers as are configured),
+starts those again that die, ends the leases of the dead, and lets the ledger agree with the spool now and then. It
+listens for the receivers, but touches no pixel and no association.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import structlog
 
 from dicom_node import __version__
+from dicom_node.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,27 +53,32 @@ class RoleProcess:
 
     role: Role
     process: subprocess.Popen[str]
+    input: socket.socket
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
     def start(cls, role: Role) -> RoleProcess:
         """Start a role; it waits for its configuration on standard input, and drains when that closes."""
+        # A socket, because it can carry descriptors: a receiver is given what it listens on.
+        ours, theirs = socket.socketpair()
         # A session of its own: a terminal's Ctrl-C reaches the supervisor alone, which then drains its processes.
-        process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-            [sys.executable, "-m", f"dicom_node.roles.{role}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        return cls(role, process)
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
+                [sys.executable, "-m", f"dicom_node.roles.{role}"],
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        return cls(role, process, ours)
 
-    def configure(self, configuration: Configuration) -> None:
-        """Give it the configuration, and let it work."""
-        with suppress(BrokenPipeError):  # it has died already: whoever looks after it will see
-            if self.process.stdin is not None:
-                self.process.stdin.write(configuration.model_dump_json() + "\n")
-                self.process.stdin.flush()
+    def configure(self, configuration: Configuration, listener: Listener | None) -> None:
+        """Give it the configuration, and a receiver what it listens on, and let it work."""
+        content = configuration.model_dump_json().encode() + b"\n"
+        descriptors = listener.descriptors if listener and self.role == "receive" else []
+        with suppress(ConnectionError):  # it has died already: whoever looks after it will see
+            sent = socket.send_fds(self.input, [content], descriptors)
+            self.input.sendall(content[sent:])
 
     def is_ready(self) -> bool:
         """Wait until it works; False when it ended instead."""
@@ -104,32 +111,37 @@ def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Ca
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     children = [RoleProcess.start(roles[0])]
-    drain_seconds = 0.0
+    drain_seconds, listener = 0.0, None
     try:
         configuration = load()
         drain_seconds = configuration.queue.drain_seconds
-        children[0].configure(configuration)
+        if "receive" in roles:
+            listener = Listener.open(configuration.receive, is_shared=configuration.receive.processes > 1)
+        children[0].configure(configuration, listener)
         # The receiver alone at first: what it accepts before the others work is safe in the queue.
         if roles[0] == "receive" and not children[0].is_ready():
             return 1
         children += [RoleProcess.start(role) for role in _others(roles, configuration)]
         for child in children[1:]:
-            child.configure(configuration)
+            child.configure(configuration, listener)
         queue = _opened(configuration)
         # Not before: whoever hears it may count on a node that outlives its ledger's absence.
         announce(banner(configuration, roles))
         threading.Thread(target=_reconcile_now_and_then, args=(queue, configuration, stop), daemon=True).start()
         while not stop.wait(0.2):
-            children = [_alive(child, queue, configuration) for child in children]
+            children = [_alive(child, queue, configuration, listener) for child in children]
     finally:
+        if listener:  # first: who comes now is told so at once
+            listener.close()
         _end(children, drain_seconds)
     log.info("stopped", pid=os.getpid())
     return 0
 
 
 def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
-    """List the role of each process beside the first: a redactor for each core, one of every other role."""
-    wanted: list[Role] = [role for role in roles for _ in range(configuration.redactors if role == "redact" else 1)]
+    """List the role of each process beside the first: redactors and receivers as configured, one of every other role."""
+    processes = {"receive": configuration.receive.processes, "redact": configuration.redactors}
+    wanted: list[Role] = [role for role in roles for _ in range(processes.get(role, 1))]
     return wanted[1:]
 
 
@@ -153,7 +165,9 @@ def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
     return "\n".join(lines)
 
 
-def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> RoleProcess:
+def _alive(
+    child: RoleProcess, queue: Queue, configuration: Configuration, listener: Listener | None
+) -> RoleProcess:
     """Return the child, or the one that takes its place when it has died; the dead one's leases end at once."""
     code = child.process.poll()
     if code is None:
@@ -165,8 +179,9 @@ def _alive(child: RoleProcess, queue: Queue, configuration: Configuration) -> Ro
         log.warning("leases not ended", exc_info=True)
     if time.monotonic() - child.started < RESTART_SECONDS:
         time.sleep(RESTART_SECONDS)
+    child.input.close()
     another = RoleProcess.start(child.role)
-    another.configure(configuration)
+    another.configure(configuration, listener)
     return another
 
 

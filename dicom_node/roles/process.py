@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -23,16 +24,24 @@ if TYPE_CHECKING:
 
     from dicom_node.queue import Queue
 
-    RoleMain = Callable[[Configuration, Queue, threading.Event], None]
+    RoleMain = Callable[..., None]
 
 _line = structlog.get_logger()
 
 
 def run(role: Role, main: RoleMain) -> None:
-    """Run a role in this process; ends it with exit code 0 after a drain, 1 when the role could not work."""
+    """Run a role in this process; ends it with exit code 0 after a drain, 1 when the role could not work.
+
+    Parameters
+    ----------
+    role : Role
+    main : callable
+        Takes configuration, queue, an event to stop at, and the descriptors that the supervisor has handed over, if any.
+    """
     gc.freeze()
     gc.enable()
-    configuration = Configuration.model_validate_json(sys.stdin.readline())
+    told, descriptors = _told()
+    configuration = Configuration.model_validate_json(told)
     log.configure(configuration.log_level, role=role)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -43,6 +52,7 @@ def run(role: Role, main: RoleMain) -> None:
             configuration,
             open_queue(configuration.data_dir, configuration.ledger_url, receive.minimum_free_bytes),
             stop,
+            *descriptors,
         )
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
@@ -62,6 +72,16 @@ def pace(configuration: Configuration, *, limit: float = float("inf")) -> Pace:
     """Return the times of the configuration as the worker takes them."""
     queue = configuration.queue
     return Pace(queue.lease_seconds, queue.poll_seconds, queue.retry_seconds, queue.retry_maximum_seconds, limit)
+
+
+def _told() -> tuple[bytes, list[int]]:
+    """Read the line with the configuration, and take over what comes with it."""
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as supervisor:
+        line, descriptors, _, _ = socket.recv_fds(supervisor, 1 << 16, 2)
+        while line and not line.endswith(b"\n"):
+            more = supervisor.recv(1 << 16)
+            line = line + more if more else b""
+    return line, descriptors
 
 
 def _stop_at_end_of_input(stop: threading.Event) -> None:

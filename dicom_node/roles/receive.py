@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from dicom_node.listener import Listener
 from dicom_node.roles.process import run, say_ready
 from dicom_node.storage_scp import StorageSCP
 
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
+def main(configuration: Configuration, queue: Queue, stop: threading.Event, *descriptors: int) -> None:
     """Receive until told to stop, then let associations end."""
-    scp = StorageSCP(configuration.receive, queue)
+    listener = Listener.inherited(descriptors, is_shared=configuration.receive.processes > 1)
+    scp = StorageSCP(configuration.receive, queue, listener)
     host, port = scp.start()
     log.info("listening", ae_title=configuration.receive.ae_title, host=host, port=port)
     say_ready()
