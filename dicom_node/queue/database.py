@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +11,11 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, extract,
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.queue.schema import metadata
+
+try:
+    from pysqlite3 import dbapi2 as sqlite3
+except ImportError:  # there are wheels for Linux; what Python itself was built with is often too old for _WAL_IS_SAFE
+    import sqlite3
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +46,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Parameters are element values: they must not get into the message of an error.
-        self._engine = create_engine(url, hide_parameters=True)
+        driver = {"module": sqlite3} if url.startswith("sqlite") else {}
+        self._engine = create_engine(url, hide_parameters=True, **driver)
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
         self._reading_engine = self._engine.execution_options(begin="BEGIN")
