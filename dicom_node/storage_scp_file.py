@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_UID = 64
+_WRITTEN_AT_ONCE = 1 << 18
 
 
 class IncomingFile:
@@ -35,6 +36,7 @@ class IncomingFile:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
         self.size = 0
         self._hash = hashlib.sha256()
+        self._begun = 0
         self._descriptor = -1
         self._error: OSError | None = None
         try:
@@ -57,6 +59,8 @@ class IncomingFile:
         try:
             while written := os.write(self._descriptor, content):
                 content = content[written:]
+            if self.size - self._begun >= _WRITTEN_AT_ONCE:
+                self._start_writing()
         except OSError as error:
             self._error = error
             self.remove()
@@ -78,6 +82,12 @@ class IncomingFile:
         self._close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+    def _start_writing(self) -> None:
+        """Let the disk begin while the rest comes: the sync at the end has less to wait for."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._descriptor, self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
+        self._begun = self.size
 
     def _close(self) -> None:
         if self._descriptor >= 0:

@@ -19,7 +19,7 @@ import os
 import re
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
@@ -138,9 +138,11 @@ class Spool:
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
-            _write_whole(note, lambda file: file.write(sidecar.to_json()))
-            incoming.chmod(0o600)
-            _sync_file(incoming)
+            with _appearing(note) as begun:
+                begun.write(sidecar.to_json())
+                _start_writing(begun)
+                incoming.chmod(0o600)
+                _sync_file(incoming)
             incoming.replace(path)
             _sync_directory(self._received)
         except OSError as error:
@@ -255,17 +257,31 @@ def _refuse_if_shared(directory: Path) -> None:
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let ``path`` appear with all of its bytes on the disk, or not at all; its directory is the caller's to sync."""
+    with _appearing(path) as file:
+        write(file)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """Let ``path`` appear, at the end, with all that was written until then on the disk; after an error, not at all."""
     # A name of its own: after a lost ledger two workers may carry the same attempt number.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            write(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _start_writing(file: BinaryIO) -> None:
+    """Let the disk begin with what was written: of two files that are synced one after the other, one then waits."""
+    file.flush()
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_file(path: Path) -> None:

@@ -36,17 +36,17 @@ class Together(Generic[_Work, _Result]):
         self._do = do
         self._turn = threading.Lock()
         self._lock = threading.Lock()
-        self._waiting: list[_Waiting[_Work, _Result]] = []
+        self.waiting: list[_Waiting[_Work, _Result]] = []
 
     def __call__(self, work: _Work) -> _Result:
         """Have it done; what was raised for it is raised here."""
         own = _Waiting[_Work, _Result](work)
         with self._lock:
-            self._waiting.append(own)
+            self.waiting.append(own)
         with self._turn:
             if not own.is_done:
                 with self._lock:
-                    batch, self._waiting = self._waiting, []
+                    batch, self.waiting = self.waiting, []
                 self._carry_out(batch)
         if own.error is not None:
             raise own.error

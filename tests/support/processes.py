@@ -31,7 +31,7 @@ def environment(mark: Path, python_path: Path | None = None) -> dict[str, str]:
     ``python_path`` comes before the repository's root, which makes the package importable without being installed.
     """
     ours = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
-    path = os.pathsep.join(str(folder) for folder in (python_path, ROOT, os.environ.get("EXTRA")) if folder)
+    path = os.pathsep.join(str(folder) for folder in (python_path, ROOT) if folder)
     # Debian's dcmtk leaves Nagle's algorithm on, and asks this variable.
     return {**ours, "PYTHONPATH": path, "TCP_NODELAY": "1", _MARK: str(mark)}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -11,9 +13,11 @@ import pytest
 
 from dicom_node.storage_scp_limits import Connections
 from dicom_node.storage_scp_table import AssociationTable
+from tests.support.processes import environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -30,9 +34,13 @@ def connect() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
         yield pair
 
 
-def limited(associations: int, of_a_peer: int) -> Connections:
-    """Return the connections of a receiver that has no others beside it."""
-    return Connections(associations, of_a_peer, AssociationTable(tempfile.TemporaryFile(), associations))  # noqa: SIM115
+@pytest.fixture
+def limited() -> Iterator[Callable[[int, int], Connections]]:
+    """Make the connections of a receiver; all that are made share their table."""
+    with tempfile.TemporaryFile() as file:
+        yield lambda associations, of_a_peer: Connections(
+            associations, of_a_peer, AssociationTable(file, associations)
+        )
 
 
 def is_open(theirs: socket.socket) -> bool:
@@ -44,6 +52,7 @@ def is_open(theirs: socket.socket) -> bool:
 
 def test_when_there_is_no_room_the_oldest_that_says_nothing_goes(
     connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
 ) -> None:
     connections = limited(2, 2)
     pairs = [connect() for _ in range(3)]
@@ -53,6 +62,7 @@ def test_when_there_is_no_room_the_oldest_that_says_nothing_goes(
 
 def test_a_flood_of_one_peer_costs_no_other_its_connection(
     connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
 ) -> None:
     connections = limited(3, 3)
     patient, _ = pair = connect()
@@ -66,6 +76,7 @@ def test_a_flood_of_one_peer_costs_no_other_its_connection(
 
 def test_an_association_is_not_ended_for_a_connection(
     connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
 ) -> None:
     connections = limited(1, 1)
     pairs = [connect() for _ in range(3)]
@@ -75,7 +86,10 @@ def test_an_association_is_not_ended_for_a_connection(
     assert [is_open(theirs) for _, theirs in pairs] == [True, False, True]
 
 
-def test_those_that_have_not_gone_yet_count(connect: Callable[[], tuple[socket.socket, socket.socket]]) -> None:
+def test_those_that_have_not_gone_yet_count(
+    connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
+) -> None:
     connections = limited(1, 1)
     pairs = [connect() for _ in range(4)]
     assert [connections.admit(ours, "192.0.2.1") for ours, _ in pairs] == [True, True, True, False]
@@ -85,6 +99,7 @@ def test_those_that_have_not_gone_yet_count(connect: Callable[[], tuple[socket.s
 
 def test_a_peer_gets_its_share_of_associations_and_all_peers_no_more_than_there_are(
     connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
 ) -> None:
     connections = limited(3, 2)
     given = []
@@ -93,3 +108,31 @@ def test_a_peer_gets_its_share_of_associations_and_all_peers_no_more_than_there_
         connections.admit(ours, peer)
         given.append(connections.associate(ours))
     assert given == [True, True, False, True, False]
+
+
+def test_receivers_share_their_limits_and_a_dead_one_gives_its_places_back(
+    connect: Callable[[], tuple[socket.socket, socket.socket]],
+    limited: Callable[[int, int], Connections],
+) -> None:
+    here, there = limited(3, 2), limited(3, 2)
+    pairs = [connect() for _ in range(4)]
+    for connections, (ours, _) in zip((here, there, here, there), pairs, strict=True):
+        connections.admit(ours, "192.0.2.1")
+    assert [here.associate(pairs[0][0]), there.associate(pairs[1][0]), here.associate(pairs[2][0])] == [
+        True,
+        True,
+        False,
+    ]
+    here.forget(pairs[0][0])
+    assert there.associate(pairs[3][0])
+
+
+def test_places_of_a_process_that_died_are_free_for_the_next(tmp_path: Path) -> None:
+    with (tmp_path / "table").open("w+b") as file:
+        code = f"""
+from dicom_node.storage_scp_table import AssociationTable
+assert AssociationTable(open({str(tmp_path / "table")!r}, "r+b"), 1).take("192.0.2.1", 1) is not None
+"""
+        subprocess.run([sys.executable, "-c", code], check=True, env=environment(tmp_path), timeout=60)
+        assert any(file.read())
+        assert AssociationTable(file, 1).take("192.0.2.2", 1) == 0

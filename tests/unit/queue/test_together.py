@@ -1,0 +1,58 @@
+"""One transaction for all that wait for one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dicom_node.queue.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def test_those_who_come_while_one_is_at_work_are_served_together_and_each_gets_its_own_result() -> None:
+    batches: list[list[int]] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def double(work: Sequence[int]) -> list[int]:
+        batches.append(list(work))
+        begun.set()
+        go_on.wait(60)
+        return [2 * each for each in work]
+
+    together = Together(double)
+    with ThreadPoolExecutor(5) as threads:
+        first = threads.submit(together, 0)
+        assert begun.wait(60)
+        others = [threads.submit(together, number) for number in range(1, 5)]
+        while len(together.waiting) < 4:
+            pass
+        assert not any(each.done() for each in [first, *others])
+        go_on.set()
+        assert [each.result() for each in [first, *others]] == [0, 2, 4, 6, 8]
+    assert [sorted(batch) for batch in batches] == [[0], [1, 2, 3, 4]]
+
+
+def test_one_that_cannot_be_done_is_no_others_failure() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def invert(work: Sequence[int]) -> list[float]:
+        begun.set()
+        go_on.wait(60)
+        return [1 / each for each in work]
+
+    together = Together(invert)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(together, 1)
+        assert begun.wait(60)
+        good, bad, other = (threads.submit(together, number) for number in (2, 0, 4))
+        while len(together.waiting) < 3:
+            pass
+        go_on.set()
+        assert (first.result(), good.result(), other.result()) == (1, 0.5, 0.25)
+        with pytest.raises(ZeroDivisionError):
+            bad.result()
