@@ -53,14 +53,14 @@ class Listener:
         except OSError as error:
             msg = f"receive: {receive.host} port {receive.port}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None
-        listening.setblocking(False)
-        return cls(listening, tempfile.TemporaryFile(), is_shared)  # noqa: SIM115 - closed with the listener
+        listening.settimeout(0)
+        return cls(listening, tempfile.TemporaryFile(), is_shared)
 
     @classmethod
     def inherited(cls, descriptors: Sequence[int], *, is_shared: bool) -> Self:
         """Take over what :attr:`descriptors` of the supervisor's were."""
         listening, associations = descriptors
-        return cls(socket.socket(fileno=listening), open(associations, "r+b"), is_shared)  # noqa: PTH123, SIM115
+        return cls(socket.socket(fileno=listening), open(associations, "r+b"), is_shared)  # noqa: PTH123
 
     @property
     def descriptors(self) -> list[int]:

@@ -65,7 +65,7 @@ class RoleProcess:
         with theirs:
             process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
                 [sys.executable, "-m", f"dicom_node.roles.{role}"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
@@ -139,7 +139,7 @@ def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Ca
 
 
 def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
-    """List the role of each process beside the first: redactors and receivers as configured, one of every other role."""
+    """List the role of each process beside the first: receivers and redactors as configured, one of every other."""
     processes = {"receive": configuration.receive.processes, "redact": configuration.redactors}
     wanted: list[Role] = [role for role in roles for _ in range(processes.get(role, 1))]
     return wanted[1:]
@@ -165,9 +165,7 @@ def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
     return "\n".join(lines)
 
 
-def _alive(
-    child: RoleProcess, queue: Queue, configuration: Configuration, listener: Listener | None
-) -> RoleProcess:
+def _alive(child: RoleProcess, queue: Queue, configuration: Configuration, listener: Listener | None) -> RoleProcess:
     """Return the child, or the one that takes its place when it has died; the dead one's leases end at once."""
     code = child.process.poll()
     if code is None:

@@ -23,10 +23,8 @@ from dicom_node.errors import Refuse, SpoolFull
 from dicom_node.listener import Listener
 from dicom_node.model import Origin
 from dicom_node.queue import Accepted
-from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_header import read_header
-from dicom_node.storage_scp_table import AssociationTable
-from dicom_node.tls import receiving
+from dicom_node.storage_scp_server import AssociationServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,10 +80,8 @@ class StorageSCP:
         """
         receive, incoming = self._receive, self._queue.spool.incoming
         _settle_libraries(incoming)
-        context = receiving(receive.tls) if receive.tls else None
         listener = self._listener = self._listener or Listener.open(receive)
-        table = AssociationTable(listener.associations, receive.maximum_associations)
-        self._server = AssociationServer(receive, listener, table, incoming, self._on_store, context)
+        self._server = AssociationServer(receive, listener, incoming, self._on_store)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True).start()
         host, port = self._server.server_address[:2]
         return str(host), int(port)

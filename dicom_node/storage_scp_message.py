@@ -52,8 +52,9 @@ def decode(command_set: bytes) -> Command:
     if field is None or data_set_type is None:
         msg = "not a command set"
         raise ValueError(msg)
-    uids = (found.get(element, b"").rstrip(b"\0 ").decode("ascii", "replace") for element in (_SOP_CLASS, _SOP_INSTANCE))
-    return Command(field, _number(found.get(_MESSAGE_ID)), *uids, data_set_type != _NO_DATA_SET)
+    sop_class_uid, sop_instance_uid = (_uid(found.get(element, b"")) for element in (_SOP_CLASS, _SOP_INSTANCE))
+    has_data_set = data_set_type != _NO_DATA_SET
+    return Command(field, _number(found.get(_MESSAGE_ID)), sop_class_uid, sop_instance_uid, has_data_set)
 
 
 def response(command: Command, context_id: int, status: int, comment: str, longest: int) -> bytes:
@@ -70,8 +71,10 @@ def response(command: Command, context_id: int, status: int, comment: str, longe
     encoded = b"".join(_element(*element) for element in elements)
     encoded = _element(_GROUP_LENGTH, struct.pack("<I", len(encoded))) + encoded
     step = max(longest - 6, 1) if longest else len(encoded)
-    pieces = [encoded[start : start + step] for start in range(0, len(encoded), step)]
-    return b"".join(_p_data(context_id, piece, is_last=piece is pieces[-1]) for piece in pieces)
+    return b"".join(
+        _p_data(context_id, encoded[start : start + step], is_last=start + step >= len(encoded))
+        for start in range(0, len(encoded), step)
+    )
 
 
 def is_command(control: int) -> bool:
@@ -100,6 +103,10 @@ def _elements(command_set: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _number(value: bytes | None) -> int | None:
     return int.from_bytes(value, "little") if value is not None and len(value) == struct.calcsize("<H") else None
+
+
+def _uid(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("ascii", "replace")
 
 
 def _padded(text: str, pad: bytes) -> bytes:

@@ -45,13 +45,13 @@ class AssociationTable:
         """Take a place for an association with ``peer``; None when all are taken, or it has ``of_a_peer`` of them."""
         address = peer.encode()[:48].ljust(48, b"\0")
         with self._locked():
-            found = [(place, *_RECORD.unpack_from(self._memory, place)) for place in self._places]
-            free = [place for place, pid, _ in found if not pid]
-            peers = Counter(other for _, pid, other in found if pid)
-            if not free or peers[address] >= of_a_peer:
+            records = {place: _RECORD.unpack_from(self._memory, place) for place in self._places}
+            place = next((place for place, (pid, _) in records.items() if not pid), None)
+            peers = Counter(other for pid, other in records.values() if pid)
+            if place is None or peers[address] >= of_a_peer:
                 return None
-            _RECORD.pack_into(self._memory, free[0], os.getpid(), address)
-            return free[0]
+            _RECORD.pack_into(self._memory, place, os.getpid(), address)
+            return place
 
     def give_back(self, place: int) -> None:
         """Give a place back."""

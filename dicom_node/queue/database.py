@@ -28,6 +28,7 @@ _Result = TypeVar("_Result")
 
 _TRIES = 3
 _BUSY_TIMEOUT_MILLISECONDS = 30_000
+SQLITE_VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
 _CREATING = 0x44494D
@@ -115,7 +116,7 @@ def _create_sqlite_file(path: Path) -> None:
 
 def _configure_sqlite(engine: Engine) -> None:
     """Let transactions begin as SQLAlchemy says, not as the driver guesses, and let a commit survive power loss."""
-    journal = "WAL" if sqlite3.sqlite_version_info >= _WAL_IS_SAFE else "TRUNCATE"
+    journal = "WAL" if SQLITE_VERSION >= _WAL_IS_SAFE else "TRUNCATE"
 
     @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

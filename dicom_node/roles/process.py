@@ -22,8 +22,6 @@ from dicom_node.worker import Pace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dicom_node.queue import Queue
-
     RoleMain = Callable[..., None]
 
 _line = structlog.get_logger()
@@ -36,7 +34,7 @@ def run(role: Role, main: RoleMain) -> None:
     ----------
     role : Role
     main : callable
-        Takes configuration, queue, an event to stop at, and the descriptors that the supervisor has handed over, if any.
+        Takes configuration, queue, an event to stop at, and the descriptors that the supervisor has handed over.
     """
     gc.freeze()
     gc.enable()

@@ -31,7 +31,10 @@ class Rate:
 
 def servers(folder: Path, processes: Sequence[int]) -> list[Server]:
     """Make the node, once for each number of receivers, and the two others."""
-    nodes = [TheNode(folder / f"node{n}", {"processes": n} if n else {}, f"dicom_node, {n or 'default'} receiver(s)") for n in processes]
+    nodes = [
+        TheNode(folder / f"node{n}", {"processes": n} if n else {}, f"dicom_node, {n or 'default'} receiver(s)")
+        for n in processes
+    ]
     return [*nodes, DcmtkStoreSCP(folder / "storescp"), TheOrthanc(folder / "orthanc")]
 
 
@@ -101,9 +104,10 @@ def idle(measured: Sequence[Server], associations: int, seconds: float) -> str:
 
 def file_system(folder: Path) -> str:
     """Say what kind of file system the folder is on."""
-    told = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True)  # noqa: S607
+    told = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True)  # noqa: S603, S607
     return told.stdout.strip()
 
 
 def _sent(server: Server, image: Image, associations: int, each: int) -> float:
-    return seconds_for(server.port, server.ae_title, image, associations, each, LONGEST_PDU)
+    opened = [Association(server.port, server.ae_title, LONGEST_PDU) for _ in range(associations)]
+    return seconds_for(opened, image, each)

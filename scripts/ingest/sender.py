@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
 from tests.support.wire import ASSOCIATE_AC, C_STORE_RQ, RELEASE, Wire, associate_rq, command_set, p_data
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ class Association:
         self.wire.socket.close()
 
 
-def seconds_for(port: int, called: str, image: Image, associations: int, each: int, longest: int) -> float:
-    """Send ``each`` instances over every one of so many associations at once; the time without their begin and end."""
-    opened = [Association(port, called, longest) for _ in range(associations)]
+def seconds_for(opened: Sequence[Association], image: Image, each: int) -> float:
+    """Send ``each`` instances over every association at once, and end them; the time without begin and end."""
     encoded = opened[0].encoded(image)
     failures: list[OSError] = []
 

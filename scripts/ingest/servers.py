@@ -96,7 +96,9 @@ class TheOrthanc(Server):
 
     name = "Orthanc"
     ae_title = "ORTHANC"
-    keeps = "fsync of each file (SyncStorageArea), SQLite index as it comes (WAL, synchronous=NORMAL: no fsync a commit)"
+    keeps = (
+        "fsync of each file (SyncStorageArea), SQLite index as it comes (WAL, synchronous=NORMAL: no fsync a commit)"
+    )
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -52,6 +52,7 @@ OWNERS: dict[str, set[str]] = {
     "pynetdicom": {"storage_scp", "storage_scu"},
     "sqlalchemy": {"queue"},
     "sqlite3": {"queue"},
+    "pysqlite3": {"queue"},
     "yaml": {"config"},
     "pydantic": {"config"},
     "numpy": {"redaction"},

@@ -38,9 +38,7 @@ def connect() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
 def limited() -> Iterator[Callable[[int, int], Connections]]:
     """Make the connections of a receiver; all that are made share their table."""
     with tempfile.TemporaryFile() as file:
-        yield lambda associations, of_a_peer: Connections(
-            associations, of_a_peer, AssociationTable(file, associations)
-        )
+        yield lambda associations, of_a_peer: Connections(associations, of_a_peer, AssociationTable(file, associations))
 
 
 def is_open(theirs: socket.socket) -> bool:

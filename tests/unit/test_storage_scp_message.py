@@ -28,7 +28,13 @@ def test_a_command_set_is_read() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0", b"\xff" * 40, command_set(C_STORE_RQ, CTImageStorage)[:-1], struct.pack("<HHI", 8, 0x100, 2) + b"\1\0"],
+    [
+        b"",
+        b"\0",
+        b"\xff" * 40,
+        command_set(C_STORE_RQ, CTImageStorage)[:-1],
+        struct.pack("<HHI", 8, 0x100, 2) + b"\1\0",
+    ],
 )
 def test_what_is_no_command_set_is_not_taken_for_one(content: bytes) -> None:
     with pytest.raises(ValueError, match="not a command set"):

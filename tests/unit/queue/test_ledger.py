@@ -17,8 +17,8 @@ from sqlalchemy.exc import OperationalError
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, Origin, QueueEntry, RedactedFile, SOPInstance, State
-from dicom_node.queue import database
 from dicom_node.queue import Accepted, Ledger
+from dicom_node.queue.database import SQLITE_VERSION
 from dicom_node.queue.schema import delivery, instance, row_of
 from dicom_node.queue.transitions import (
     DELIVERY_DEATHS,
@@ -448,7 +448,7 @@ def test_a_commit_is_on_the_disk_and_the_journal_suits_this_sqlite(tmp_path: Pat
     finally:
         event.remove(Engine, "checkout", ask)
         ledger.close()
-    journal = "wal" if database.sqlite3.sqlite_version_info >= (3, 51, 3) else "truncate"
+    journal = "wal" if SQLITE_VERSION >= (3, 51, 3) else "truncate"
     assert asked == {"synchronous": 2, "foreign_keys": 1, "journal_mode": journal, "busy_timeout": 30_000}
 
 
