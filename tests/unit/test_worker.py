@@ -141,7 +141,8 @@ def test_an_instance_for_whose_clean_file_there_is_no_room_waits_and_is_not_held
         msg = "no room"
         raise SpoolFull(msg)
 
-    assert not redact_next(queue, "w", leases, PACE, stage)
+    with pytest.raises(SpoolFull):
+        redact_next(queue, "w", leases, PACE, stage)
     assert state(queue, entry_id) == (State.RECEIVED, None)
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
 
