@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from dicom_node.queue import Ledger, Queue, Spool
 from tests.support.arrivals import balance
 from tests.support.burned_in import burned_in
 from tests.support.disks import FailingDisk, NotPermitted, full, read_only, slow, tmpfs, without_inodes
@@ -30,13 +29,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-TIMES = 5 if os.environ.get("DICOM_NODE_LONG") else 1
+TIMES = 3 if os.environ.get("DICOM_NODE_LONG") else 1
 LEASE_SECONDS = 1.0
 FAULT_SECONDS = 1.5 * LEASE_SECONDS
 """Longer than a lease: what a worker has in hand when it begins is not its own any more when it ends."""
 
 COUNT = 8
 OUT_OF_RESOURCES = 0xA700
+REFUSALS = 3
+BESIDE, ELSEWHERE = "ledger beside the spool", "ledger elsewhere"
 EVERYTHING = {"name": "all", "policy": "all-text", "destinations": ["pacs"]}
 
 
@@ -49,12 +50,15 @@ class Place(NamedTuple):
     failing: Callable[[], AbstractContextManager[None]] | None = None
 
 
-def _place(stack: ExitStack, folder: Path, disk: Path) -> tuple[Node, StoreSCP]:
+def _place(stack: ExitStack, folder: Path, disk: Path, ledger: str = "") -> tuple[Node, StoreSCP]:
     pacs = StoreSCP(folder / "pacs", "PACS", "+uf")
     stack.callback(pacs.end)
     pacs.start()
     destinations = {"pacs": pacs.destination}
-    node = Node(folder / "node", [EVERYTHING], destinations, data_dir=disk / "data", lease_seconds=LEASE_SECONDS)
+    data_dir = disk / "data"
+    node = Node(
+        folder / "node", [EVERYTHING], destinations, data_dir=data_dir, ledger=ledger, lease_seconds=LEASE_SECONDS
+    )
     stack.callback(node.kill)
     node.start()
     return node, pacs
@@ -72,17 +76,18 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(*_place(stack, folder, disk), disk)
 
 
-@pytest.fixture(scope="module")
-def block(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A node on a block device with ext4."""
+@pytest.fixture(scope="module", params=[BESIDE, ELSEWHERE])
+def block(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A node on a block device with ext4; its ledger beside the spool, or on another disk."""
     folder = tmp_path_factory.mktemp("block")
+    ledger = f"sqlite:///{folder / 'ledger.db'}" if request.param == ELSEWHERE else ""
     failing_disk = FailingDisk(folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(failing_disk.mounted())
         except NotPermitted as why:
             pytest.skip(f"no block device can be mounted here: {why}")
-        yield Place(*_place(stack, folder, failing_disk.path), failing_disk.path, failing_disk.failing)
+        yield Place(*_place(stack, folder, failing_disk.path, ledger), failing_disk.path, failing_disk.failing)
 
 
 def test_a_full_disk_refuses_and_recovers(small: Place, tmp_path: Path) -> None:
@@ -102,6 +107,7 @@ def test_a_disk_with_io_errors_from_fsync_refuses_and_recovers(block: Place, tmp
     refuses_and_recovers(block, block.failing, tmp_path)
 
 
+@pytest.mark.parametrize("block", [BESIDE], indirect=True)
 def test_a_slow_disk_delays_and_loses_nothing(block: Place, tmp_path: Path) -> None:
     images = [burned_in(tmp_path / f"{number}.dcm") for number in range(COUNT * TIMES)]
     modality = Modality(block.node.port, images)
@@ -114,29 +120,35 @@ def test_a_slow_disk_delays_and_loses_nothing(block: Place, tmp_path: Path) -> N
 def refuses_and_recovers(place: Place, fault: Callable[[], AbstractContextManager[None]], folder: Path) -> None:
     """Let a modality send while the fault comes and goes, and the node work without anyone's help."""
     images = [burned_in(folder / f"{number}.dcm") for number in range(COUNT * TIMES)]
-    roles = place.node.roles()
+    receiver = place.node.roles("receive")
     modality = Modality(place.node.port, images)
     modality.start()
     for number in range(TIMES):
         modality.wait_for(COUNT * number + COUNT // 2)
         with fault():
-            is_refused_on_an_association_that_goes_on(place, burned_in(folder / f"refused-{number}.dcm"))
+            modality.confirmed += taken_until_refused(place, folder / f"refused-{number}")
             time.sleep(FAULT_SECONDS)
     modality.wait()
     assert modality.resent > 0
     all_arrives(place, modality)
-    assert place.node.roles() == roles
+    assert place.node.roles("receive") == receiver
 
 
-def is_refused_on_an_association_that_goes_on(place: Place, image: Path) -> None:
-    sop_class, syntax, uid, data_set = parts_of(image)
+def taken_until_refused(place: Place, folder: Path) -> list[str]:
+    """Send on one association until three were refused, and return what was taken: what is deleted makes some room."""
+    statuses: dict[str, int | None] = {}
+    folder.mkdir()
+    sop_class, syntax, *_ = parts_of(burned_in(folder / "first.dcm"))
     with Wire(place.node.port) as wire:
         assert wire.associate(associate_rq(sop_class, [syntax])) == ASSOCIATE_AC
-        for _ in range(3):
-            assert wire.store(sop_class, uid, data_set) == OUT_OF_RESOURCES
+        while list(statuses.values()).count(OUT_OF_RESOURCES) < REFUSALS:
+            _, _, uid, data_set = parts_of(burned_in(folder / f"{len(statuses)}.dcm"))
+            statuses[uid] = wire.store(sop_class, uid, data_set)
+            assert statuses[uid] in {0x0000, OUT_OF_RESOURCES}
             assert wire.echo() == 0x0000
-    left = wait_until("no file of it stays", lambda: not list((place.node.data_dir / "spool" / "incoming").iterdir()))
-    assert left
+    incoming = place.node.data_dir / "spool" / "incoming"
+    wait_until("no file stays of what was refused", lambda: not list(incoming.iterdir()))
+    return [uid for uid, status in statuses.items() if status == 0x0000]
 
 
 def all_arrives(place: Place, modality: Modality) -> None:
@@ -147,8 +159,7 @@ def all_arrives(place: Place, modality: Modality) -> None:
     result = balance(modality.confirmed, [], {uid: paths for uid, paths in pacs.arrivals().items() if uid in sent})
     assert (result.delivered, result.lost, result.unclean, result.unlike) == (len(sent), 0, 0, 0)
     assert set(node.counts()) == {"SENT"}
-    with closing(Ledger(f"sqlite:///{node.data_dir / 'ledger.db'}")) as ledger:
-        Queue(Spool(node.data_dir / "spool"), ledger).reconcile(older_than_seconds=0.0)
+    node.reconcile()
     assert node.spooled() == []
 
 
