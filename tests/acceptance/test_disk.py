@@ -117,6 +117,25 @@ def test_a_slow_disk_delays_and_loses_nothing(block: Place, tmp_path: Path) -> N
     all_arrives(block, modality)
 
 
+def test_above_high_water_all_is_refused_until_the_node_has_sent_what_it_has(
+    make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
+) -> None:
+    size = burned_in(tmp_path / "one.dcm").stat().st_size
+    marks = {"high_water_bytes": 7 * size // 2, "low_water_bytes": size}
+    node = make_node({"pacs": pacs.destination}, receive=marks)
+    node.start("--role", "receive")
+    taken = taken_until_refused(node, tmp_path / "first")
+    assert len(taken) == 4
+    assert node.logged.count("takes no instances") == 1
+    assert node.stop() == 0
+    node.start()
+    modality = Modality(node.port, [burned_in(tmp_path / f"{number}.dcm") for number in range(COUNT)])
+    modality.start()
+    modality.wait()
+    modality.confirmed += taken
+    all_arrives(Place(node, pacs, tmp_path), modality)
+
+
 def refuses_and_recovers(place: Place, fault: Callable[[], AbstractContextManager[None]], folder: Path) -> None:
     """Let a modality send while the fault comes and goes, and the node work without anyone's help."""
     images = [burned_in(folder / f"{number}.dcm") for number in range(COUNT * TIMES)]
@@ -126,7 +145,7 @@ def refuses_and_recovers(place: Place, fault: Callable[[], AbstractContextManage
     for number in range(TIMES):
         modality.wait_for(COUNT * number + COUNT // 2)
         with fault():
-            modality.confirmed += taken_until_refused(place, folder / f"refused-{number}")
+            modality.confirmed += taken_until_refused(place.node, folder / f"refused-{number}")
             time.sleep(FAULT_SECONDS)
     modality.wait()
     assert modality.resent > 0
@@ -134,19 +153,19 @@ def refuses_and_recovers(place: Place, fault: Callable[[], AbstractContextManage
     assert place.node.roles("receive") == receiver
 
 
-def taken_until_refused(place: Place, folder: Path) -> list[str]:
+def taken_until_refused(node: Node, folder: Path) -> list[str]:
     """Send on one association until three were refused, and return what was taken: what is deleted makes some room."""
     statuses: dict[str, int | None] = {}
     folder.mkdir()
     sop_class, syntax, *_ = parts_of(burned_in(folder / "first.dcm"))
-    with Wire(place.node.port) as wire:
+    with Wire(node.port) as wire:
         assert wire.associate(associate_rq(sop_class, [syntax])) == ASSOCIATE_AC
         while list(statuses.values()).count(OUT_OF_RESOURCES) < REFUSALS:
             _, _, uid, data_set = parts_of(burned_in(folder / f"{len(statuses)}.dcm"))
             statuses[uid] = wire.store(sop_class, uid, data_set)
             assert statuses[uid] in {0x0000, OUT_OF_RESOURCES}
             assert wire.echo() == 0x0000
-    incoming = place.node.data_dir / "spool" / "incoming"
+    incoming = node.data_dir / "spool" / "incoming"
     wait_until("no file stays of what was refused", lambda: not list(incoming.iterdir()))
     return [uid for uid, status in statuses.items() if status == 0x0000]
 

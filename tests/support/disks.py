@@ -65,7 +65,7 @@ def full(disk: Path) -> Iterator[None]:
 @contextmanager
 def without_inodes(disk: Path) -> Iterator[None]:
     """Leave space free, but no file can be made."""
-    fillers = []
+    fillers: list[Path] = []
     with suppress(OSError):
         while True:
             fillers.append(disk / f"filler-{len(fillers)}")
