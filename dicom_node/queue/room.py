@@ -59,9 +59,9 @@ class Room:
         SpoolFull
             When it may not.
         """
+        if self._is_time_to_count():
+            self._count()
         with self._lock:
-            if time.monotonic() >= self._count_at:
-                self._count()
             reason = self._refusal()
             if (reason is None) != (self._closed is None):
                 self._say(reason)
@@ -88,17 +88,26 @@ class Room:
             return str(full)
         return None
 
+    def _is_time_to_count(self) -> bool:
+        """Let one thread count; the others go on with the last numbers, however long the ledger takes."""
+        with self._lock:
+            is_time = time.monotonic() >= self._count_at
+            if is_time:
+                self._count_at = float("inf")
+        return is_time
+
     def _count(self) -> None:
         started = time.monotonic()
         try:
             kept = self._ledger.kept()
         except SQLAlchemyError:  # the last numbers serve: whether it can be written, accepting finds out
-            pass
-        else:
-            self._kept_bytes = sum(each.original_bytes + each.clean_bytes for each in kept.values())
-            self._to_redact = kept[State.RECEIVED]
-        took = time.monotonic() - started
-        self._count_at = started + took + max(_COUNT_SECONDS, _COUNT_SHARE * took)
+            kept = None
+        ended = time.monotonic()
+        with self._lock:
+            self._count_at = ended + max(_COUNT_SECONDS, _COUNT_SHARE * (ended - started))
+            if kept is not None:
+                self._kept_bytes = sum(each.original_bytes + each.clean_bytes for each in kept.values())
+                self._to_redact = kept[State.RECEIVED]
 
     def _say(self, reason: str | None) -> None:
         if reason is None:

@@ -328,11 +328,17 @@ def _refuse_if_shared(directory: Path) -> None:
 
 
 class _File(io.FileIO):
-    """Tells what the file system refuses from whatever else may raise an OSError while a file is written."""
+    """Remembers what the file system refused: a writer makes other errors of it, and has errors of its own."""
+
+    refusal: SpoolFull | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
-        with _refusals():
-            return super().write(data)
+        try:
+            with _refusals():
+                return super().write(data)
+        except SpoolFull as full:
+            self.refusal = full
+            raise
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -342,15 +348,24 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     try:
         with _refusals():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with io.BufferedWriter(_File(descriptor, "w"), _BUFFER) as file:
-            write(file)
-            file.flush()
-            with _refusals():
-                os.fsync(descriptor)
+        _write_durably(_File(descriptor, "w"), write)
         with _refusals():
             temporary.replace(path)
     except BaseException:
         _remove(temporary)
+        raise
+
+
+def _write_durably(raw: _File, write: Callable[[BinaryIO], object]) -> None:
+    try:
+        with io.BufferedWriter(raw, _BUFFER) as file:
+            write(file)
+            file.flush()
+            with _refusals():
+                os.fsync(raw.fileno())
+    except Exception:
+        if raw.refusal is not None:
+            raise raw.refusal from None
         raise
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -64,6 +64,23 @@ def test_a_full_spool_accepts_nothing_and_keeps_what_it_has(small_disk: Path, tm
             queue.spool.write_redacted(first, 1, lambda file: file.write(b"clean"))
     assert files(queue) == {f"{first}.dcm", f"{first}.json", "second"}
     assert [each.entry.id for each in queue.ledger.entries()] == [first]
+    queue.ledger.close()
+
+
+def test_what_a_writer_makes_of_a_full_disk_is_still_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    """As pydicom does: it raises another error, with a traceback in its message."""
+    queue = new_queue(small_disk / "spool", tmp_path / "ledger.db")
+
+    def write(file: BinaryIO) -> None:
+        try:
+            file.write(bytes(3 << 20))
+        except Exception as error:
+            msg = "With tag (7FE0,0010) got exception"
+            raise RuntimeError(msg) from error
+
+    with pytest.raises(SpoolFull, match=r"^the spool cannot be written: No space left on device$"):
+        queue.spool.write_redacted("a" * 32, 1, write)
+    assert files(queue) == set()
     queue.ledger.close()
 
 
