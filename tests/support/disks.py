@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import threading
 from contextlib import contextmanager, suppress
@@ -168,6 +169,9 @@ def _ext4(image: Path, size: int, folder: Path) -> Iterator[None]:
 
 
 def _run(*command: str) -> None:
+    if shutil.which(command[0]) is None:
+        msg = f"{command[0]} is not installed"
+        raise NotPermitted(msg)
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         msg = f"{' '.join(command[:3])} ...: {done.stderr.strip()}"
