@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
-    from dicom_node.model import Delivery
+    from dicom_node.model import Delivery, Kept
     from dicom_node.queue import EntrySummary, Queue
 
 OK, ERROR, HELD = 0, 1, 2
@@ -262,7 +262,16 @@ def _queue_list(arguments: argparse.Namespace) -> int:
         print(_row(summary))
     counted = ", ".join(f"{count} {state}" for state, count in queue.ledger.counts().items() if count)
     print(counted or "empty", file=sys.stderr)
+    if used := queue.spool.used_bytes():
+        print(_usage(queue.ledger.kept(), used), file=sys.stderr)
     return OK
+
+
+def _usage(kept: dict[State, Kept], used: int) -> str:
+    """Say what the spool's bytes wait for; what is on the disk beside is being received or written, or is left over."""
+    size = {state: each.original_bytes + each.clean_bytes for state, each in kept.items()}
+    waiting = size[State.RECEIVED] + size[State.REDACTED]
+    return f"bytes: {waiting} waiting, {size[State.HELD]} held, {used} on the disk"
 
 
 def _row(summary: EntrySummary) -> str:

@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.model import PolicyName
+from dicom_node.model import PolicyName, WaterMarks
 
 AE_TITLE_LENGTH = 16
 
@@ -119,7 +119,27 @@ class Receive(_Frozen):
     maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout: PositiveFloat = 60.0
     minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    resume_free_bytes: Annotated[int, Field(ge=0)] = 0
+    high_water_bytes: Annotated[int, Field(ge=0)] = 0
+    low_water_bytes: Annotated[int, Field(ge=0)] = 0
     tls: ReceiveTLS | None = None
+
+    @property
+    def water_marks(self) -> WaterMarks:
+        """The four bounds; what is 0 follows from its neighbour, an eighth further on."""
+        least, high = self.minimum_free_bytes, self.high_water_bytes
+        resume, low = self.resume_free_bytes or least + least // 8, self.low_water_bytes or high - high // 8
+        return WaterMarks(least, resume, high, low)
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Self:
+        if 0 < self.resume_free_bytes < self.minimum_free_bytes:
+            msg = f"resume_free_bytes: allowed are 0 and {self.minimum_free_bytes} (minimum_free_bytes) or more"
+            raise ValueError(msg)
+        if self.low_water_bytes > self.high_water_bytes:
+            msg = f"low_water_bytes: allowed are 0 to {self.high_water_bytes} (high_water_bytes)"
+            raise ValueError(msg)
+        return self
 
 
 class Queue(_Frozen):

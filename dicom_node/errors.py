@@ -4,7 +4,7 @@
 
     DicomNodeError
     ├── ConfigurationError   nothing starts; names file, key and what is allowed
-    ├── SpoolFull            receive: A700, the sender keeps its copy
+    ├── SpoolFull            receive: A700, the sender keeps its copy; redact: the instance waits for room
     ├── Refuse               receive only: the DIMSE status the sender hears
     ├── Defer                send only: try again later; nothing is lost, no attempt is spent
     │   └── DestinationDown  the destination as a whole does not take instances now

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,12 @@ class FolderSender:
         if not target.exists():
             # The spool's name is this delivery's own: a repeat after a crash writes over what was left here.
             temporary = directory / f".{path.name}.part"
-            _copy(path, temporary)
+            try:
+                _copy(path, temporary)
+            except OSError:
+                with suppress(OSError):  # half a file would keep the room that the whole one needs
+                    temporary.unlink(missing_ok=True)
+                raise
             temporary.replace(target)
         # Also when it stands there already: the run that wrote it may have ended before this.
         for made in (directory, directory.parent, self._folder):

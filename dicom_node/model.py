@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,6 +127,35 @@ class Delivery:
     not_before: float = 0.0
     reason: str | None = None
     status: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaterMarks:
+    """Between which bounds instances are taken in; all in bytes.
+
+    Attributes
+    ----------
+    minimum_free, resume_free : int
+        With less free than the first none is taken in, until the second is free again.
+    high_water, low_water : int
+        With more in the spool than the first none is taken in, until no more than the second is left; no bound when 0.
+    """
+
+    minimum_free: int = 0
+    resume_free: int = 0
+    high_water: int = 0
+    low_water: int = 0
+
+
+class Kept(NamedTuple):
+    """How much is kept of the instances in one state.
+
+    ``original_bytes`` arrived, ``clean_bytes`` were written of the same instances.
+    """
+
+    instances: int = 0
+    original_bytes: int = 0
+    clean_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

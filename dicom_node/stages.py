@@ -50,7 +50,10 @@ def redact_instance(
     ------
     Hold
         When no route fits, or the policy cannot be carried out.
+    SpoolFull
+        When the clean file cannot be written now: the spool is full, read-only, broken or not there.
     """
+    spool.check_room_to_redact(entry.size)
     original = spool.original(entry.id)
     route, policy, destinations = _decided(entry, original, configuration)
     if entry.size > configuration.redact.maximum_bytes and policy != "pass":

@@ -85,9 +85,10 @@ class StorageSCP:
             (evt.EVT_USER_ID, _nobody_is_known),
         ]
         context = receiving(self._receive.tls) if self._receive.tls else None
+        check_room = self._queue.room.check
         address = f"receive: {self._receive.host} port {self._receive.port}"
         try:
-            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context)
+            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context, check_room)
         except OSError as error:
             msg = f"{address}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None
@@ -124,7 +125,7 @@ class StorageSCP:
         started = time.monotonic()
         fields: dict[str, Any] = {"stage": "receive", "action": "refused"}
         try:
-            path = event.dataset_path
+            path = _written(event)
             fields["bytes"] = path.stat().st_size
             fields["entry_id"], accepted = self._accept(path, event)
             fields["action"] = _ACTIONS[accepted]
@@ -141,9 +142,18 @@ class StorageSCP:
 
     def _accept(self, path: Path, event: Event) -> tuple[str, Accepted]:
         """Put a received file into the queue; it is durable when this returns."""
-        self._queue.spool.check_room()
+        self._queue.room.check()
         instance = _identity(path, event)
         return self._queue.accept(path, instance, _origin(event))
+
+
+def _written(event: Event) -> Path:
+    """Tell where the data set is; there is none when there was no room for it."""
+    path: Path | None = event.dataset_path
+    if path is None:
+        msg = "the data set could not be written"
+        raise SpoolFull(msg)
+    return path
 
 
 def _identity(path: Path, event: Event) -> SOPInstance:

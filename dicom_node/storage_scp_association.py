@@ -26,11 +26,12 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from dicom_node.errors import SpoolFull
 from dicom_node.storage_scp_limits import Connections, check_fragment
 from dicom_node.tls import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pydicom.uid import UID
     from pynetdicom import AE
@@ -84,6 +85,8 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         ``(event, callable)`` as pynetdicom has them.
     context : Context, optional
         To speak TLS.
+    check_room : callable, optional
+        Raises :class:`~dicom_node.errors.SpoolFull` when nothing more of an instance may be written.
 
     Raises
     ------
@@ -95,8 +98,14 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
     daemon_threads = True
 
     def __init__(
-        self, ae: AE, receive: Receive, handlers: Sequence[tuple[Any, Any]], context: Context | None = None
+        self,
+        ae: AE,
+        receive: Receive,
+        handlers: Sequence[tuple[Any, Any]],
+        context: Context | None = None,
+        check_room: Callable[[], None] = lambda: None,
     ) -> None:
+        self.check_room = check_room
         titles = frozenset({receive.ae_title, *receive.called_ae_titles})
         self.called_ae_titles = None if receive.any_called_ae_title else titles
         self._networks = [ipaddress.ip_network(network) for network in receive.networks]
@@ -277,10 +286,23 @@ class _DIMSE(DIMSEServiceProvider):  # type: ignore[misc]  # mypy does not follo
                 check_fragment(self.message, fragment[1])
                 one = P_DATA()
                 one.presentation_data_value_list = [list(fragment)]
-                super().receive_primitive(one)
+                self._receive_fragment(one, fragment[1])
         except Exception as error:
             log.info("association", action="aborted", peer=self.assoc.requestor.address, exc_info=error)
             self.dul.event_queue.put("Evt19")
+
+    def _receive_fragment(self, one: P_DATA, fragment: bytes) -> None:
+        """Write a fragment down; where that cannot be, read the rest of the instance for nothing: it is refused."""
+        is_data_set = not fragment[0] & 1
+        try:
+            if is_data_set and self.message._data_set_path:  # noqa: SLF001 - pynetdicom keeps it in no other place
+                self.assoc._server.check_room()  # noqa: SLF001 - the only way from an association to its server
+            super().receive_primitive(one)
+        except (OSError, SpoolFull):
+            _remove_file(self.message)
+            self.message._data_set_file, self.message._data_set_path = _Nowhere(), None  # noqa: SLF001
+            if is_data_set:
+                super().receive_primitive(one)
 
     def remove_files(self) -> None:
         """Remove what was received and not taken: the association is over."""
@@ -289,6 +311,24 @@ class _DIMSE(DIMSEServiceProvider):  # type: ignore[misc]  # mypy does not follo
             left.append(self.msg_queue.get_nowait()[1])
         for message in left:
             _remove_file(message)
+
+
+class _Nowhere:
+    """The file of an instance for which there is no room."""
+
+    name = ""
+
+    @property
+    def file(self) -> _Nowhere:
+        return self
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is kept."""
+
+    close = flush
 
 
 class _RequestHandler(RequestHandler):  # type: ignore[misc]  # mypy does not follow pynetdicom
@@ -344,7 +384,8 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def _remove_file(message: Any) -> None:  # noqa: ANN401 - a DIMSE message or primitive, which name the file differently
     file = getattr(message, "_data_set_file", None) or getattr(message, "_dataset_file", None)
-    if file is not None:
-        file.close()
+    if file is not None and file.name:
+        with suppress(OSError):  # It would write first what it still has.
+            file.close()
         with suppress(OSError):
             Path(file.name).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,9 @@ BATCH = 32
 
 RENEWALS = 4
 """Renewals in one lease: three may be late."""
+
+FAILING_SECONDS = 10.0
+"""The longest pause while the ledger or the spool cannot be used: so long after they are back, all goes on."""
 
 EXIT_STUCK = 70
 
@@ -64,15 +67,25 @@ class Leases:
         self._pace = pace
         self._lock = threading.Lock()
         self._live: dict[Claim, float] = {}
+        self._unsettled: set[Claim] = set()
         threading.Thread(target=self._renew, name="leases", daemon=True).start()
 
     @contextmanager
     def held(self, claims: Sequence[Claim]) -> Iterator[None]:
-        """Keep claims alive while their jobs are worked on."""
+        """Keep claims alive while their jobs are worked on.
+
+        What is raised in here says that the ledger could not be written: it hears later that nobody died.
+        """
         with self._lock:
             self._live.update(dict.fromkeys(claims, time.monotonic()))
         try:
             yield
+        except SpoolFull:
+            raise
+        except Exception:
+            with self._lock:
+                self._unsettled.update(claims)
+            raise
         finally:
             self.forget(claims)
 
@@ -86,30 +99,46 @@ class Leases:
         while True:
             time.sleep(self._pace.lease / RENEWALS)
             with self._lock:
-                live = dict(self._live)
+                live, unsettled = dict(self._live), set(self._unsettled)
             if live and time.monotonic() - min(live.values()) > self._pace.limit:
                 log.critical("stuck", action="exit", seconds=self._pace.limit)
                 os._exit(EXIT_STUCK)
             try:
                 self._queue.ledger.renew(live, self._pace.lease)
+                self._queue.ledger.outlived(unsettled)
+                with self._lock:
+                    self._unsettled -= unsettled
             except Exception:  # the ledger can be away for a while; the fence decides whose the work is then
                 log.warning("leases not renewed", exc_info=True)
 
 
 def work(step: Callable[[], bool], stop: threading.Event, poll: float) -> None:
-    """Take steps until told to stop; wait after one that found nothing to do, or could not reach the ledger."""
+    """Take steps until told to stop; wait after one that found nothing to do, and longer after each that failed."""
+    failures = 0
     while not stop.is_set():
         try:
             did_something = step()
+        except SpoolFull:
+            failures += 1
         except Exception:
             log.exception("step failed")
-            did_something = False
-        if not did_something:
-            stop.wait(poll)
+            failures += 1
+        else:
+            failures = 0
+            if not did_something:
+                stop.wait(poll)
+        if failures:
+            stop.wait(delay(failures, poll, FAILING_SECONDS, random.random))
 
 
 def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: RedactStage) -> bool:
-    """Redact the next instance that waits; False when there is none."""
+    """Redact the next instance that waits; False when there is none.
+
+    Raises
+    ------
+    SpoolFull
+        When there is no room for the clean file; the instance waits again.
+    """
     entry = queue.ledger.claim(owner, pace.lease)
     if entry is None:
         return False
@@ -119,9 +148,9 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
         try:
             done = stage(entry)
         except SpoolFull as full:  # the instance is not to blame: it waits for room
-            _settle(lambda: queue.ledger.give_back(entry), pace)
             line.warning("instance", action="given back", reason=str(full), seconds=_since(started))
-            return False
+            _settle(lambda: queue.ledger.put_last(entry), pace)
+            raise
         except Hold as hold:
             reason = str(hold)
             _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
@@ -227,8 +256,9 @@ class Deliverer:
             line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
         else:
             _settle(lambda: queue.ledger.settle_sent(delivery, status.status), self._pace)
-            queue.finish(delivery.entry_id)
             line.info("instance", action="sent", status=str(status), seconds=_since(started))
+            with suppress(OSError):  # on a disk that is read-only: what stays is deleted when the queue is reconciled
+                queue.finish(delivery.entry_id)
 
 
 def _settle(settle: Callable[[], bool], pace: Pace) -> bool:

@@ -19,9 +19,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, SOPInstance, State
+from dicom_node.model import Origin, QueueEntry, SOPInstance, State, WaterMarks
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
+from dicom_node.queue.room import Room
 from dicom_node.queue.spool import Sidecar, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
@@ -33,7 +34,9 @@ __all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliati
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
 
-_Finding = Literal["as_it_should_be", "inserted", "duplicates", "deleted", "held", "redact_again", "unreadable"]
+_Finding = Literal[
+    "as_it_should_be", "inserted", "duplicates", "deleted", "held", "found_again", "redact_again", "unreadable"
+]
 
 log = structlog.get_logger(__name__)
 
@@ -49,19 +52,22 @@ class Reconciliation:
     duplicates, deleted : int
         Bytes that went: another entry has the same, or they are sent or dropped.
     held : int
-        Rows without bytes.
+        Rows without bytes, and bytes that are not those that arrived.
+    found_again : int
+        Rows that were held without bytes, whose bytes are back.
     redact_again : int
         Rows without their clean file.
     unreadable : int
         Bytes whose sidecar is missing or damaged: left where they are.
     swept : int
-        Files that a crash left behind.
+        Files that a crash left behind, and clean files of attempts that came to nothing.
     """
 
     inserted: int = 0
     duplicates: int = 0
     deleted: int = 0
     held: int = 0
+    found_again: int = 0
     redact_again: int = 0
     unreadable: int = 0
     swept: int = 0
@@ -74,11 +80,14 @@ class Queue:
     ----------
     spool : Spool
     ledger : Ledger
+    marks : WaterMarks, optional
+        Within which instances are accepted.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: Ledger, marks: WaterMarks | None = None) -> None:
         self.spool = spool
         self.ledger = ledger
+        self.room = Room(spool, ledger, marks or WaterMarks())
 
     def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
@@ -101,12 +110,13 @@ class Queue:
         entry = _new_entry(incoming, instance, origin)
         known = self.ledger.find(entry)
         if known is None:
-            self.spool.check_room()
+            self.room.check()
             self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
             # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
             # connection can break after the server has committed), and a row without bytes would make the resend a
             # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
             if self.ledger.accept(entry) is Accepted.NEW:
+                self.room.took(entry.size)
                 return entry.id, Accepted.NEW
             known = self.ledger.find(entry)
         with suppress(OSError):  # What stays is swept, or found to be a duplicate by reconcile.
@@ -143,9 +153,10 @@ class Queue:
         Raises
         ------
         SpoolFull
-            When the ledger cannot be written.
+            When the ledger cannot be written, or the spool is not there.
         """
         found: Counter[str] = Counter()
+        found.update(self._look_again(entry_id) for entry_id in self.ledger.without_bytes())
         rows = self.ledger.unfinished()
         found.update(self._check_row(*row) for row in rows)
         entry_ids = self.spool.entry_ids()
@@ -153,6 +164,7 @@ class Queue:
             states = self.ledger.states(some)
             found.update(self._check_bytes(each, states.get(each), older_than_seconds) for each in some)
         swept = self.spool.sweep(older_than_seconds, keep={entry_id for entry_id, _, _ in rows})
+        swept += self._sweep_attempts(older_than_seconds)
         del found["as_it_should_be"]
         return Reconciliation(swept=swept, **found)
 
@@ -160,10 +172,28 @@ class Queue:
         # Files are older than what the row says of them, and go only after it says SENT or DROPPED. So a file that is
         # missing here is lost, if the row has still not changed: the ledger asks that again when it changes the row.
         if not self.spool.original(entry_id).exists():
+            self.spool.check_there()
             return "held" if self.ledger.hold_without_bytes(entry_id) else "as_it_should_be"
         if state is not State.REDACTED or redacted_file is None or self.spool.redacted(redacted_file).exists():
             return "as_it_should_be"
         return "redact_again" if self.ledger.redact_again(entry_id, redacted_file) else "as_it_should_be"
+
+    def _look_again(self, entry_id: str) -> _Finding:
+        is_back = self.spool.original(entry_id).exists() and self.ledger.retry(entry_id)
+        return "found_again" if is_back else "as_it_should_be"
+
+    def _sweep_attempts(self, older_than_seconds: float) -> int:
+        """Delete clean files that no row means, nor will: the fence lets only the latest claim settle."""
+        swept = 0
+        files = self.spool.clean_files(older_than_seconds)
+        while some := list(islice(files, _AT_ONCE)):
+            rows = self.ledger.attempts([file.entry_id for file in some])
+            for file in some:
+                attempts, meant = rows.get(file.entry_id, (0, None))
+                if file.attempt < attempts and file.name != meant:
+                    self.spool.remove_redacted(file.name)
+                    swept += 1
+        return swept
 
     def _check_bytes(self, entry_id: str, state: State | None, older_than_seconds: float) -> _Finding:
         if state is None:
@@ -183,14 +213,27 @@ class Queue:
             return "unreadable"
         # Its receiver may be about to insert the row itself: the same id is accepted twice without harm.
         entry = QueueEntry(entry_id, sidecar.instance, sidecar.origin, State.RECEIVED, sidecar.sha256, sidecar.size)
+        is_whole = self._is_whole(entry)
         if self.ledger.accept(entry) is Accepted.NEW:
-            return "inserted"
+            if is_whole:
+                return "inserted"
+            self.ledger.hold(entry_id, "its bytes are not those that arrived")
+            return "held"
         # A receiver may still wait to insert this row. Were the other entry dropped meanwhile, it would succeed, and
         # must find its bytes here: hence the age.
         if self.spool.age(entry_id) < older_than_seconds:
             return "as_it_should_be"
         self.spool.remove(entry_id, attempts=0)
         return "duplicates"
+
+    def _is_whole(self, entry: QueueEntry) -> bool:
+        """Whether its bytes are those that arrived; also when they have been sent and deleted since."""
+        try:
+            return _sha256(self.spool.original(entry.id))[0] == entry.sha256
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def _readable_sidecar(self, entry_id: str) -> Sidecar | None:
         try:
@@ -199,7 +242,7 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> Queue:
+def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
 
     Raises
@@ -218,23 +261,27 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
         # Who may write here can put another spool and ledger in the place of these. Reading is kept from others there.
         msg = f"data_dir: {data_dir}: others may write there; allowed are modes up to 0755 (chmod go-w)"
         raise ConfigurationError(msg)
-    spool = Spool(data_dir / "spool", minimum_free_bytes)
+    spool = Spool(data_dir / "spool", marks.minimum_free if marks else 0)
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
         ledger.create()
-    except SQLAlchemyError as error:  # not its text: a password can be in it
+    except (SQLAlchemyError, OSError) as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
-    return Queue(spool, ledger)
+    return Queue(spool, ledger, marks)
 
 
 def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:
     try:
-        with incoming.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+        sha256, size = _sha256(incoming)
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None
     return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size)
+
+
+def _sha256(path: Path) -> tuple[str, int]:
+    """Return the digest of a file, and how many bytes it has."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
 
-from dicom_node.model import Delivery, QueueEntry, State
+from dicom_node.model import Delivery, Kept, QueueEntry, State
 from dicom_node.queue.database import Database, change, now
 from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
 
@@ -77,6 +77,26 @@ class Operator(Database):
         def read(connection: Connection) -> dict[str, int]:
             counted = {state: select(func.count()).select_from(instance).where(_shown_as(state)) for state in State}
             return {state.value: connection.execute(count).scalar_one() for state, count in counted.items()}
+
+        return self._read(read)
+
+    def kept(self) -> dict[State, Kept]:
+        """Sum up what stands in the spool, by the state as :attr:`EntrySummary.state` says it.
+
+        Returns
+        -------
+        dict of State to Kept
+            RECEIVED, REDACTED and HELD: of others nothing is kept.
+        """
+        columns = func.count(), func.sum(instance.c.size), func.sum(instance.c.redacted_size)
+
+        def read(connection: Connection) -> dict[State, Kept]:
+            sums = {
+                state: connection.execute(select(*columns).where(_shown_as(state))).one()
+                for state in State
+                if state not in FINAL
+            }
+            return {state: Kept(*(int(number or 0) for number in row)) for state, row in sums.items()}
 
         return self._read(read)
 

@@ -17,6 +17,8 @@ from dicom_node.queue.schema import FINAL, NOBODYS, delivery, instance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_WITHOUT_BYTES = "its bytes are missing from the spool"
+
 
 class Recovery(Database):
     """The ledger as it is compared with the spool."""
@@ -41,11 +43,23 @@ class Recovery(Database):
         rows = self._read(lambda connection: connection.execute(chosen.where(instance.c.state.not_in(FINAL))).all())
         return [(row.id, State(row.state), row.redacted_file if row.is_needed else None) for row in rows]
 
+    def attempts(self, entry_ids: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+        """Tell how often these instances were claimed for redaction, and which clean file of theirs counts."""
+        columns = instance.c.id, instance.c.attempts, instance.c.redacted_file
+        chosen = select(*columns).where(instance.c.id.in_(entry_ids))
+        rows = self._read(lambda connection: connection.execute(chosen).all())
+        return {row.id: (row.attempts, row.redacted_file) for row in rows}
+
+    def without_bytes(self) -> list[str]:
+        """List what :meth:`hold_without_bytes` has held."""
+        chosen = select(instance.c.id).where(instance.c.state == State.HELD, instance.c.reason == _WITHOUT_BYTES)
+        return list(self._read(lambda connection: connection.execute(chosen).scalars().all()))
+
     def hold_without_bytes(self, entry_id: str) -> bool:
         """Hold an instance whose bytes are gone; a resend of it is no duplicate then, but what the node needs."""
         is_new = or_(instance.c.state != State.HELD, instance.c.fingerprint.is_not(None))
         is_waiting = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL), is_new)
-        held = {"state": State.HELD, "reason": "its bytes are missing from the spool", "fingerprint": None}
+        held = {"state": State.HELD, "reason": _WITHOUT_BYTES, "fingerprint": None}
         return self._change(instance, is_waiting, **held, **NOBODYS)
 
     def redact_again(self, entry_id: str, missing_file: str) -> bool:

@@ -139,6 +139,13 @@ def settle(connection: Connection, claim: Claim, **values: object) -> bool:
     return change(connection, table_of(claim), fence(claim), **values, **NOBODYS) == 1
 
 
+def withdraw_death(connection: Connection, claim: Claim) -> None:
+    """Take back the death that was counted when another took over from a worker that lives."""
+    row = table_of(claim).c
+    was_taken_over = and_(_is_row_of(claim), row.attempts > claim.attempts, row.deaths > 0)
+    change(connection, table_of(claim), was_taken_over, deaths=row.deaths - 1)
+
+
 def settle_whole(connection: Connection, entry_id: str) -> None:
     """Make an instance SENT when all of its deliveries are."""
     unsent = exists().where(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)

@@ -38,12 +38,8 @@ def run(role: Role, main: RoleMain) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        receive = configuration.receive
-        main(
-            configuration,
-            open_queue(configuration.data_dir, configuration.ledger_url, receive.minimum_free_bytes),
-            stop,
-        )
+        marks = configuration.receive.water_marks
+        main(configuration, open_queue(configuration.data_dir, configuration.ledger_url, marks), stop)
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
         sys.exit(1)

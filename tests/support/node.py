@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dicom_node.queue import Ledger
+from dicom_node.queue import Ledger, Queue, Spool
 from tests.support.ledgers import empty
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
@@ -184,6 +184,11 @@ class Node:
     def lose_ledger(self) -> None:
         """Delete every row of its ledger, under its hands if it runs."""
         empty(self._ledger_url)
+
+    def reconcile(self) -> None:
+        """Let ledger and spool agree at once, as its supervisor does every minute; when nothing is in hand."""
+        with closing(self._ledger()) as ledger:
+            Queue(Spool(self.data_dir / "spool"), ledger).reconcile(older_than_seconds=0.0)
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""

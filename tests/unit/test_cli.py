@@ -62,7 +62,8 @@ def test_queue_list_shows_what_is_held_and_why(config: Path, queue: Queue, capsy
     shown = capsys.readouterr()
     assert entry_id[:12] in shown.out
     assert "no route fits" in shown.out
-    assert shown.err == "1 HELD\n"
+    on_the_disk = queue.spool.used_bytes()
+    assert shown.err == f"1 HELD\nbytes: 0 waiting, 11 held, {on_the_disk} on the disk\n"
 
 
 def test_queue_show_tells_where_an_instance_came_from(

@@ -18,7 +18,7 @@ from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstan
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.stages import Redacted
 from dicom_node.worker import EXIT_STUCK, Deliverer, Leases, Pace, redact_next, work
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -141,7 +141,8 @@ def test_an_instance_for_whose_clean_file_there_is_no_room_waits_and_is_not_held
         msg = "no room"
         raise SpoolFull(msg)
 
-    assert not redact_next(queue, "w", leases, PACE, stage)
+    with pytest.raises(SpoolFull):
+        redact_next(queue, "w", leases, PACE, stage)
     assert state(queue, entry_id) == (State.RECEIVED, None)
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
 
@@ -313,4 +314,28 @@ def test_a_ledger_that_stays_away_ends_the_settling_with_the_lease_and_the_work_
     assert state(queue, entry_id) == (State.RECEIVED, None)
     queue.ledger.expire("w")
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert state(queue, entry_id) == (State.REDACTED, None)
+
+
+def test_a_full_disk_that_comes_and_goes_under_ledger_and_spool_holds_nothing(queue: Queue, tmp_path: Path) -> None:
+    """Each time the ledger is away for longer than a lease: a worker that had died so would be counted."""
+    entry_id = receive(queue)
+    there, away = tmp_path / "ledger.db", tmp_path / "away"
+    pace = replace(PACE, lease=0.2)
+    living = Leases(queue, pace)
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        queue.ledger.close()
+        there.rename(away)
+        there.mkdir()
+        msg = "no room"
+        raise SpoolFull(msg)
+
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            redact_next(queue, "w", living, pace, stage)
+        there.rmdir()
+        away.rename(there)
+        wait_until("nobody has it in hand", lambda: not queue.ledger.entry(entry_id).entry.owner)
+    assert redact_next(queue, "another", living, PACE, redacts(queue, "a"))
     assert state(queue, entry_id) == (State.REDACTED, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
+from dicom_node.model import Kept, Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
 from tests.support.ledgers import empty
 from tests.support.processes import free_port
@@ -290,3 +290,94 @@ def test_what_a_crash_left_is_swept_when_it_is_stale(queue: Queue) -> None:
     os.utime(stale, (0, 0))
     assert queue.reconcile() == Reconciliation(swept=1)
     assert files(queue) == set()
+
+
+def test_a_row_whose_bytes_are_back_goes_on(queue: Queue) -> None:
+    entry_id = accept(queue)
+    original = queue.spool.original(entry_id)
+    content = original.read_bytes()
+    original.unlink()
+    assert queue.reconcile() == Reconciliation(held=1)
+    original.write_bytes(content)
+    assert queue.reconcile() == Reconciliation(found_again=1)
+    assert claimed(queue).id == entry_id
+
+
+def test_while_the_spool_is_not_there_no_row_is_held(queue: Queue) -> None:
+    entry_id = accept(queue)
+    away = queue.spool.root.rename(queue.spool.root.with_name("not mounted"))
+    with pytest.raises(SpoolFull):
+        queue.reconcile()
+    assert state(queue, entry_id) is State.RECEIVED
+    away.rename(queue.spool.root)
+    assert queue.reconcile() == NOTHING_TO_DO
+
+
+def test_bytes_without_a_row_that_are_not_those_that_arrived_are_held(queue: Queue) -> None:
+    entry_id = bytes_without_a_row(queue, b"content")
+    queue.spool.original(entry_id).write_bytes(b"c\0\0tent")
+    assert queue.reconcile() == Reconciliation(held=1)
+    assert queue.ledger.entry(entry_id).reason == "its bytes are not those that arrived"
+    assert queue.reconcile() == NOTHING_TO_DO
+
+
+def test_clean_files_of_attempts_that_came_to_nothing_are_swept_and_the_one_that_counts_stays(queue: Queue) -> None:
+    accept(queue)
+    first = claimed(queue)
+    left = queue.spool.write_redacted(first.id, first.attempts, lambda file: file.write(b"left"))
+    queue.ledger.give_back(first)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO  # it may still be in hand
+    second = claimed(queue)
+    path = queue.spool.write_redacted(second.id, second.attempts, lambda file: file.write(b"clean"))
+    assert queue.ledger.settle_redacted(second, RedactedFile(path.name, path, INSTANCE, 5), ["PACS"])
+    assert queue.reconcile() == NOTHING_TO_DO  # too young
+    assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(swept=1)
+    assert not left.exists()
+    assert path.exists()
+
+
+def test_the_clean_file_of_a_held_delivery_is_not_swept(queue: Queue) -> None:
+    entry = redacted(queue)
+    (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
+    assert queue.ledger.settle_delivery_held(delivery, "refused", 0xA900)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO
+    assert queue.spool.redacted(f"{entry.id}.1.dcm").exists()
+
+
+def test_bytes_are_counted_by_what_they_wait_for(queue: Queue) -> None:
+    redacted(queue, b"12345")
+    held = accept(queue, b"123")
+    queue.ledger.hold(held, "no route fits")
+    accept(queue, b"1")
+    assert queue.ledger.kept() == {
+        State.RECEIVED: Kept(1, 1, 0),
+        State.REDACTED: Kept(1, 5, 5),
+        State.HELD: Kept(1, 3, 0),
+    }
+
+
+# Workers that outlive their ledger
+
+
+def test_what_there_was_no_room_for_comes_after_what_waits_too(queue: Queue) -> None:
+    first, second = accept(queue, b"first"), accept(queue, b"second")
+    large = claimed(queue)
+    assert queue.ledger.put_last(large)
+    order = [claimed(queue).id, claimed(queue).id]
+    assert order == [each for each in (first, second) if each != large.id] + [large.id]
+
+
+def test_nobody_died_of_a_claim_that_could_not_be_settled(queue: Queue) -> None:
+    """Again and again: two deaths would hold the instance."""
+    accept(queue)
+    for number in range(5):
+        outlived = queue.ledger.claim(f"redactor {number}", LEASE)
+        assert outlived is not None
+        queue.ledger.expire(f"redactor {number}")
+        if number % 2:
+            taken_over = claimed(queue)
+            queue.ledger.outlived([outlived])
+            assert queue.ledger.give_back(taken_over)
+        else:
+            queue.ledger.outlived([outlived])
+    assert claimed(queue).attempts == 8
