@@ -40,6 +40,8 @@ NEVER_SAFE = (
 )  # fmt: skip
 """Made-up identity, and nothing at all: no pattern of safe text may match it."""
 
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -287,6 +289,7 @@ class Configuration(_Frozen):
 
     data_dir: Path = Path("data")
     ledger: str = ""
+    spool: str = ""
     log_level: LogLevel = "info"
     receive: Receive = Receive()
     queue: Queue = Queue()
@@ -320,6 +323,18 @@ class Configuration(_Frozen):
             raise ValueError(msg)
         if url.startswith("postgresql") and not any(distributions(name="psycopg")):
             msg = "PostgreSQL needs psycopg, which is not installed: pip install 'dicom-node[postgresql]'"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("spool")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        """Refuse what names no bucket; the URL is not quoted, because somebody may have put a key into it."""
+        if url and not _STORE.fullmatch(url):
+            msg = "allowed are s3://<bucket>, s3://<bucket>/<prefix>, or nothing; keys come from the AWS_ variables"
+            raise ValueError(msg)
+        if url and not any(distributions(name="obstore")):
+            msg = "an S3-compatible store needs obstore, which is not installed: pip install 'dicom-node[s3]'"
             raise ValueError(msg)
         return url
 
