@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "a-key", "AWS_SECRET_ACCESS_KEY": "not-a-secret", "AWS_REGION": "us-east-1"}
 
+# Its server in our hands: it refuses while a file is there, and keeps connections open as a store does.
+_PROGRAM = """
+import os, sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import WSGIRequestHandler, run_simple
+from werkzeug.wrappers import Response
+
+port, busy = int(sys.argv[1]), sys.argv[2]
+store = DomainDispatcherApplication(create_backend_app)
+WSGIRequestHandler.protocol_version = "HTTP/1.1"
+
+
+def application(environ, start_response):
+    if os.path.exists(busy):
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        return Response("<Error><Code>SlowDown</Code></Error>", 503)(environ, start_response)
+    return store(environ, start_response)
+
+
+run_simple("127.0.0.1", port, application, threaded=True)
+"""
+
 
 class S3:
     """One server; buckets are made as they are asked for."""
@@ -30,6 +52,7 @@ class S3:
         self._buckets = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="dicom_node-s3-")
+        self._busy = Path(self._folder.name) / "busy"
 
     @property
     def endpoint(self) -> str:
@@ -43,15 +66,8 @@ class S3:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        # Its server alone, threaded: moto_server would set up every service of AWS for a command line.
-        program = (
-            "from moto.server import DomainDispatcherApplication as App, create_backend_app as make\n"
-            "from werkzeug.serving import WSGIRequestHandler, run_simple\n"
-            "WSGIRequestHandler.protocol_version = 'HTTP/1.1'\n"
-            f"run_simple('127.0.0.1', {self._port}, App(make), threaded=True)"
-        )
         with Path(self._folder.name, "log").open("wb") as output:
-            command = [sys.executable, "-c", program]
+            command = [sys.executable, "-c", _PROGRAM, str(self._port), str(self._busy)]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self._folder.name)
         wait_until("the store listens", lambda: is_listening(self._port))
 
@@ -63,12 +79,17 @@ class S3:
         with urllib.request.urlopen(request, timeout=60):  # noqa: S310 - this machine's own
             return f"s3://{bucket}/spool/one"
 
+    def refuse(self) -> None:
+        """Answer 503 (Slow Down) to everybody."""
+        self._busy.touch()
+
     def stand_still(self) -> None:
         """Answer nobody any more: connections come about, and nothing is heard on them."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Answer again, also what was asked meanwhile."""
+        """Answer again, also what was asked while it stood still."""
+        self._busy.unlink(missing_ok=True)
         self._signal(signal.SIGCONT)
 
     def end(self) -> None:
