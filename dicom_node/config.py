@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.model import PolicyName, WaterMarks
+from dicom_node.model import PolicyName, Store, WaterMarks
 
 AE_TITLE_LENGTH = 16
 
@@ -313,6 +313,24 @@ class Configuration(_Frozen):
     def ledger_url(self) -> str:
         """SQLAlchemy URL of the ledger; SQLite beside the spool when none is configured."""
         return self.ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @property
+    def store(self) -> Store | None:
+        """The store of the spool, if it has one, as this process's environment says how to reach it.
+
+        Keys in the environment are obstore's to read: they are not in here.
+        """
+        told = os.environ
+        if not self.spool:
+            return None
+        has_keys = "AWS_ACCESS_KEY_ID" in told
+        return Store(
+            url=self.spool,
+            endpoint=told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL", ""),
+            authorities=told.get("AWS_CA_BUNDLE", ""),
+            credentials="" if has_keys else told.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+            profile=told.get("AWS_PROFILE", "default"),
+        )
 
     @field_validator("ledger")
     @classmethod

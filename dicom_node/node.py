@@ -137,7 +137,7 @@ def _opened(configuration: Configuration) -> Queue:
     from dicom_node.queue import open_queue  # noqa: PLC0415 - SQLAlchemy: the roles are started before that is loaded
 
     marks = configuration.receive.water_marks
-    return open_queue(configuration.data_dir, configuration.ledger_url, marks, configuration.spool)
+    return open_queue(configuration.data_dir, configuration.ledger_url, marks, configuration.store)
 
 
 def banner(configuration: Configuration, roles: Sequence[Role]) -> str:

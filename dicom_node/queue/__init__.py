@@ -29,6 +29,7 @@ from dicom_node.queue.transitions import Accepted, Claim
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dicom_node.model import Store
     from dicom_node.queue.object_spool import Look, ObjectSpool
 
     AnySpool = Spool | ObjectSpool
@@ -248,13 +249,13 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None, spool_url: str = "") -> Queue:
+def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None, store: Store | None = None) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
 
     Parameters
     ----------
-    spool_url : str
-        ``s3://bucket/prefix``, when the spool is not in the data folder.
+    store : Store, optional
+        Where the spool is, when it is not in the data folder.
 
     Raises
     ------
@@ -272,7 +273,7 @@ def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None,
         # Who may write here can put another spool and ledger in the place of these. Reading is kept from others there.
         msg = f"data_dir: {data_dir}: others may write there; allowed are modes up to 0755 (chmod go-w)"
         raise ConfigurationError(msg)
-    spool = _spool(Spool(data_dir / "spool", marks.minimum_free if marks else 0), spool_url)
+    spool = _spool(Spool(data_dir / "spool", marks.minimum_free if marks else 0), store)
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
@@ -283,14 +284,14 @@ def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None,
     return Queue(spool, ledger, marks)
 
 
-def _spool(local: Spool, url: str) -> AnySpool:
-    if not url:
+def _spool(local: Spool, store: Store | None) -> AnySpool:
+    if store is None:
         return local
     # Not installed everywhere: only whoever names a store needs it.
     from dicom_node.queue.object_spool import ObjectSpool  # noqa: PLC0415
     from dicom_node.queue.object_store import open_store  # noqa: PLC0415
 
-    return ObjectSpool(open_store(url), local)
+    return ObjectSpool(open_store(store), local)
 
 
 def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:

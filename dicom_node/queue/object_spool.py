@@ -15,17 +15,15 @@ What the store refuses, or does not answer in time, is a SpoolFull: the sender k
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import shutil
-import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dicom_node.errors import ConfigurationError, SpoolFull
+from dicom_node.queue.copies import Copies
 from dicom_node.queue.object_store import AT_ONCE, REFUSALS, answer, check
 from dicom_node.queue.spool import (
     Sidecar,
@@ -73,7 +71,7 @@ class ObjectSpool:
         self.store = store
         self.incoming = local.incoming
         self._local = local
-        self._copies = local.root / "copies"
+        self._copies = Copies(local.root / "copies")
 
     def prepare(self) -> None:
         """Make the local directories, and try what the store can do.
@@ -84,9 +82,8 @@ class ObjectSpool:
             When either cannot be used, or instances of a spool without a store are still on the disk.
         """
         self._local.prepare()
-        with refusals():
-            self._copies.mkdir(mode=0o700, exist_ok=True)
-        if next(self._local.entry_ids(), None):
+        self._copies.prepare()
+        if list(self._local.entry_ids()):
             msg = f"spool: there are still instances in {self._local.root}; they are sent by a node without this key"
             raise ConfigurationError(msg)
         check(self.store)
@@ -147,13 +144,15 @@ class ObjectSpool:
         SpoolFull
             When they cannot be had now.
         """
-        with self._copy(_original(entry_id)) as path:
+        key = _original(entry_id)
+        with self._copies.lent(f"{entry_id}.dcm", lambda path: self._fetch(key, path)) as path:
             yield path
 
     @contextmanager
     def redacted_file(self, name: str) -> Iterator[Path]:
         """Lend a copy of a clean file, by the name the ledger has for it; raises as :meth:`original_file`."""
-        with self._copy(_clean(name)) as path:
+        key = _clean(name)
+        with self._copies.lent(name, lambda path: self._fetch(key, path)) as path:
             yield path
 
     def has_original(self, entry_id: str) -> bool:
@@ -201,9 +200,7 @@ class ObjectSpool:
             the same number): the next attempt has a name of its own. Whatever else ``write`` raises comes through.
         """
         key = _clean(f"{entry_id}.{attempts}.dcm")
-        with refusals():
-            local = tempfile.TemporaryFile(dir=self._copies)  # noqa: SIM115 - closed below
-        with local:
+        with self._copies.unnamed() as local:
             with refusals():
                 descriptor = os.dup(local.fileno())
             with io.BufferedWriter(SpoolFile(descriptor, "w"), AT_ONCE) as file:
@@ -248,7 +245,7 @@ class ObjectSpool:
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was: here, and of this machine's own."""
-        swept = self._local.sweep(older_than_seconds) + self._sweep_copies(older_than_seconds)
+        swept = self._local.sweep(older_than_seconds) + self._copies.sweep(older_than_seconds)
         received = list(self._objects("received"))
         with_bytes = {each.entry_id for each in received if each.name.endswith(".dcm")}
         for folder, objects in (("received", received), ("redacted", self._objects("redacted"))):
@@ -267,21 +264,6 @@ class ObjectSpool:
             self.store.put(key, file.read(), mode="create")
         else:
             self.store.put(key, file, use_multipart=True, chunk_size=AT_ONCE, max_concurrency=_PARTS_AT_ONCE)
-
-    @contextmanager
-    def _copy(self, key: str) -> Iterator[Path]:
-        with refusals():
-            folder = Path(tempfile.mkdtemp(dir=self._copies))
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            # It tells the sweep of any process that somebody has this in hand, and ends with the process.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            path = folder / key.rpartition("/")[2]
-            self._fetch(key, path)
-            yield path
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
 
     def _fetch(self, key: str, path: Path) -> None:
         """Copy an object to the local disk, by ranges: each has the time of one request, and is asked for again."""
@@ -323,22 +305,6 @@ class ObjectSpool:
             self.store.delete(keys)
         except REFUSALS as error:
             raise OSError(answer(error)) from None
-
-    def _sweep_copies(self, older_than_seconds: float) -> int:
-        """Delete the copies of workers that died: nobody has locked them."""
-        swept = 0
-        for folder in self._copies.iterdir():
-            with suppress(OSError):  # it goes with its worker at this moment, or is in its hand
-                if time.time() - folder.stat().st_mtime < older_than_seconds:
-                    continue
-                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(folder)
-                    swept += 1
-                finally:
-                    os.close(lock)
-        return swept
 
 
 class Look(NamedTuple):

@@ -1,14 +1,12 @@
 """An S3-compatible store: where it is and by whose word it is entered, and whether it keeps what a spool needs.
 
-Endpoint, region and credentials are AWS's own environment variables and files, as obstore and every other client has
-them: ``AWS_ENDPOINT_URL``, ``AWS_REGION``, ``AWS_ACCESS_KEY_ID``, ``AWS_SHARED_CREDENTIALS_FILE`` ... None of them
-comes from a configuration, from argv, or into a log.
+Endpoint, region and credentials are AWS's own environment variables and files, as every client has them. Keys are read
+by obstore itself, or here from AWS's file: none comes from a configuration, from argv, or into a log.
 """
 
 from __future__ import annotations
 
 import configparser
-import os
 import re
 import uuid
 from datetime import timedelta
@@ -22,6 +20,8 @@ from dicom_node.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
+
+    from dicom_node.model import Store
 
 TIMEOUT = timedelta(seconds=20)
 """Of one request, its body included; no body is longer than :data:`AT_ONCE`. A sender waits for two of them at most."""
@@ -42,30 +42,29 @@ REFUSALS = (BaseError, OSError)
 """What obstore raises; what is not there is a FileNotFoundError, also where it is the bucket."""
 
 
-def open_store(url: str, timeout: timedelta = TIMEOUT) -> S3Store:
-    """Open the store of ``s3://bucket/prefix``; nothing is asked of it yet.
+def open_store(store: Store, timeout: timedelta = TIMEOUT) -> S3Store:
+    """Open a store; nothing is asked of it yet.
 
     Raises
     ------
     ConfigurationError
-        When the environment does not say how to reach it.
+        When what AWS's variables name cannot be used.
     """
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    settings: S3Config = {"endpoint": endpoint} if endpoint else {}
+    settings: S3Config = {"endpoint": store.endpoint} if store.endpoint else {}
     # Without TLS only where the endpoint itself says so, whatever else is set.
     options: ClientConfig = {
-        "allow_http": endpoint.startswith("http://"),
+        "allow_http": store.endpoint.startswith("http://"),
         "timeout": timeout,
         "connect_timeout": min(_CONNECT, timeout),
     }
     retries: RetryConfig = {"max_retries": _RETRIES, "retry_timeout": timeout}
     try:
-        if bundle := os.environ.get("AWS_CA_BUNDLE"):
-            options["root_certificate"] = Path(bundle).read_bytes()
-        settings.update(_from_file())
-        return S3Store.from_url(url, config=settings, client_options=options, retry_config=retries)
+        if store.authorities:
+            options["root_certificate"] = Path(store.authorities).read_bytes()
+        settings.update(_from_file(store))
+        return S3Store.from_url(store.url, config=settings, client_options=options, retry_config=retries)
     except (BaseError, OSError, ValueError, configparser.Error) as error:  # not its text: it can have a secret in it
-        msg = f"spool: {url}: the AWS variables or files cannot be used: {type(error).__name__}"
+        msg = f"spool: {store.url}: the AWS variables or files cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
 
 
@@ -116,19 +115,16 @@ def _unfit(store: S3Store, what: str) -> ConfigurationError:
     return ConfigurationError(f"spool: s3://{where}: {what}")
 
 
-def _from_file() -> S3Config:
-    """Read AWS's file of credentials, where there is one and the environment has none."""
-    path = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or Path.home() / ".aws" / "credentials")
-    named = os.environ.get("AWS_PROFILE")
-    if "AWS_ACCESS_KEY_ID" in os.environ or not path.is_file():
+def _from_file(store: Store) -> S3Config:
+    """Read AWS's file of credentials, where there is one: a machine can have its keys elsewhere (its role)."""
+    path = Path(store.credentials).expanduser()
+    if not path.is_file():
         return {}
     profiles = configparser.ConfigParser(interpolation=None)
     profiles.read_string(path.read_text(encoding="utf-8"))
-    if named is None and not profiles.has_section("default"):
-        return {}
-    profile = profiles[named or "default"]
+    section = profiles[store.profile] if profiles.has_section(store.profile) else {}
     found: S3Config = {}
     for name, ours in _FROM_FILE.items():
-        if name in profile:
-            found[ours] = profile[name]  # type: ignore[literal-required]  # the three values of _FROM_FILE
+        if name in section:
+            found[ours] = section[name]  # type: ignore[literal-required]  # the three values of _FROM_FILE
     return found

@@ -22,7 +22,7 @@ from tests.support.node import Node
 from tests.support.peers import StoreSCP
 from tests.support.processes import wait_until
 from tests.support.s3 import S3
-from tests.support.spools import names
+from tests.support.spools import names, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ class Shared:
 
     def seen_from(self, folder: Path) -> Queue:
         """Open the queue as a machine with this data folder has it."""
-        spool = ObjectSpool(open_store(self.spool_url), Spool(folder / "spool"))
+        spool = ObjectSpool(open_store(store_of(self.spool_url)), Spool(folder / "spool"))
         spool.prepare()
         return Queue(spool, Ledger(self.ledger_url))
 

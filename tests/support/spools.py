@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from dicom_node.config import Configuration
 from dicom_node.queue import Spool
 from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import open_store
@@ -12,13 +13,22 @@ from dicom_node.queue.object_store import open_store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dicom_node.model import Store
     from dicom_node.queue import AnySpool
+
+
+def store_of(url: str) -> Store:
+    """Return a store as a node's configuration has it, by the environment there is."""
+    destinations, routes = {"here": {"folder": "here"}}, [{"name": "all", "destinations": ["here"]}]
+    store = Configuration.model_validate({"spool": url, "destinations": destinations, "routes": routes}).store
+    assert store is not None
+    return store
 
 
 def make_spool(where: str, folder: Path, minimum_free_bytes: int = 0) -> AnySpool:
     """Make a spool ready: in ``folder``, or in a store where its URL is given."""
     local = Spool(folder / "spool", minimum_free_bytes)
-    spool = ObjectSpool(open_store(where), local) if where else local
+    spool = ObjectSpool(open_store(store_of(where)), local) if where else local
     spool.prepare()
     return spool
 

@@ -19,7 +19,7 @@ from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import AT_ONCE, check, open_store
 from tests.support.processes import wait_until
 from tests.support.s3 import S3
-from tests.support.spools import content, names
+from tests.support.spools import content, names, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def spool(store_url: str, tmp_path: Path) -> ObjectSpool:
 
 
 def made(url: str, folder: Path, timeout: timedelta = timedelta(seconds=60)) -> ObjectSpool:
-    spool = ObjectSpool(open_store(url, timeout), Spool(folder / "spool"))
+    spool = ObjectSpool(open_store(store_of(url), timeout), Spool(folder / "spool"))
     spool.prepare()
     return spool
 
@@ -218,7 +218,7 @@ def test_while_a_store_stands_still_nothing_is_accepted_nothing_is_called_missin
 
 def test_a_bucket_that_is_gone_is_no_spool_without_files(own_store: S3, tmp_path: Path) -> None:
     spool = made(own_store.new_bucket(), tmp_path)
-    elsewhere = ObjectSpool(open_store("s3://no-such-bucket/spool"), Spool(tmp_path / "spool"))
+    elsewhere = ObjectSpool(open_store(store_of("s3://no-such-bucket/spool")), Spool(tmp_path / "spool"))
     spool.check_there()
     for asked in (elsewhere.check_there, elsewhere.look, lambda: received(elsewhere)):
         with pytest.raises(SpoolFull, match="answered 404"):
@@ -231,7 +231,7 @@ def test_a_bucket_that_is_gone_is_no_spool_without_files(own_store: S3, tmp_path
 def test_a_bucket_that_is_not_there_is_named_with_the_key(store_url: str, tmp_path: Path) -> None:
     assert store_url
     with pytest.raises(ConfigurationError, match=r"^spool: s3://no-such-bucket: cannot be written: .*answered 404$"):
-        open_queue(tmp_path / "data", f"sqlite:///{tmp_path / 'ledger.db'}", spool_url="s3://no-such-bucket")
+        open_queue(tmp_path / "data", f"sqlite:///{tmp_path / 'ledger.db'}", store=store_of("s3://no-such-bucket"))
 
 
 def test_a_store_that_does_not_answer_is_an_error_that_quotes_no_secret(
@@ -245,10 +245,10 @@ def test_a_store_that_does_not_answer_is_an_error_that_quotes_no_secret(
 
 
 def test_without_tls_only_where_the_endpoint_says_so(monkeypatch: pytest.MonkeyPatch, store_url: str) -> None:
-    assert open_store(store_url).client_options == {**_options(), "allow_http": "true"}
+    assert open_store(store_of(store_url)).client_options == {**_options(), "allow_http": "true"}
     monkeypatch.setenv("AWS_ENDPOINT_URL", "https://127.0.0.1:9")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    assert open_store(store_url).client_options == {**_options(), "allow_http": "false"}
+    assert open_store(store_of(store_url)).client_options == {**_options(), "allow_http": "false"}
 
 
 def _options() -> dict[str, str]:
@@ -264,11 +264,11 @@ def test_credentials_come_from_the_file_where_the_environment_has_none(
     file.write_text("[node]\naws_access_key_id = OF-THE-FILE\naws_secret_access_key = SWORDFISH%\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.setenv("AWS_PROFILE", "node")
-    assert open_store(store_url).config["access_key_id"] == "OF-THE-FILE"
-    check(open_store(store_url))
+    assert open_store(store_of(store_url)).config["access_key_id"] == "OF-THE-FILE"
+    check(open_store(store_of(store_url)))
     file.write_text("[node\nSWORDFISH")
     with pytest.raises(ConfigurationError, match="cannot be used: MissingSectionHeaderError") as caught:
-        open_store(store_url)
+        open_store(store_of(store_url))
     assert "SWORDFISH" not in str(caught.value)
 
 
@@ -288,7 +288,7 @@ class _ListsLate(S3Store):
 
 @pytest.mark.parametrize(("kind", "said"), [(_Overwrites, "If-None-Match"), (_ListsLate, "strong consistency")])
 def test_a_store_that_is_not_fit_is_refused_with_what_it_lacks(kind: type[S3Store], said: str, store_url: str) -> None:
-    fit = open_store(store_url)
+    fit = open_store(store_of(store_url))
     options: Any = {"allow_http": True}
     unfit = kind(prefix=fit.prefix, config=fit.config, client_options=options)
     check(fit)
