@@ -252,7 +252,7 @@ def _open(arguments: argparse.Namespace) -> tuple[Configuration, Queue]:
     from dicom_node.queue import open_queue
 
     configuration = _configuration(arguments)
-    return configuration, open_queue(configuration.data_dir, configuration.ledger_url)
+    return configuration, open_queue(configuration.data_dir, configuration.ledger_url, store=configuration.store)
 
 
 def _queue_list(arguments: argparse.Namespace) -> int:

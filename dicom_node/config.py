@@ -30,7 +30,7 @@ from pydantic import (
 )
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.model import PolicyName, WaterMarks
+from dicom_node.model import PolicyName, Store, WaterMarks
 
 AE_TITLE_LENGTH = 16
 
@@ -39,6 +39,8 @@ NEVER_SAFE = (
     "02.01.1970", "2 JAN 1970", "12:34:56", "35", "056Y",
 )  # fmt: skip
 """Made-up identity, and nothing at all: no pattern of safe text may match it."""
+
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -287,6 +289,7 @@ class Configuration(_Frozen):
 
     data_dir: Path = Path("data")
     ledger: str = ""
+    spool: str = ""
     log_level: LogLevel = "info"
     receive: Receive = Receive()
     queue: Queue = Queue()
@@ -311,6 +314,24 @@ class Configuration(_Frozen):
         """SQLAlchemy URL of the ledger; SQLite beside the spool when none is configured."""
         return self.ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
 
+    @property
+    def store(self) -> Store | None:
+        """The store of the spool, if it has one, as this process's environment says how to reach it.
+
+        Keys in the environment are obstore's to read: they are not in here.
+        """
+        told = os.environ
+        if not self.spool:
+            return None
+        has_keys = "AWS_ACCESS_KEY_ID" in told
+        return Store(
+            url=self.spool,
+            endpoint=told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL", ""),
+            authorities=told.get("AWS_CA_BUNDLE", ""),
+            credentials="" if has_keys else told.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+            profile=told.get("AWS_PROFILE", "default"),
+        )
+
     @field_validator("ledger")
     @classmethod
     def _is_supported(cls, url: str) -> str:
@@ -320,6 +341,18 @@ class Configuration(_Frozen):
             raise ValueError(msg)
         if url.startswith("postgresql") and not any(distributions(name="psycopg")):
             msg = "PostgreSQL needs psycopg, which is not installed: pip install 'dicom-node[postgresql]'"
+            raise ValueError(msg)
+        return url
+
+    @field_validator("spool")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        """Refuse what names no bucket; the URL is not quoted, because somebody may have put a key into it."""
+        if url and not _STORE.fullmatch(url):
+            msg = "allowed are s3://<bucket>, s3://<bucket>/<prefix>, or nothing; keys come from the AWS_ variables"
+            raise ValueError(msg)
+        if url and not any(distributions(name="obstore")):
+            msg = "an S3-compatible store needs obstore, which is not installed: pip install 'dicom-node[s3]'"
             raise ValueError(msg)
         return url
 

@@ -130,6 +130,29 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """An S3-compatible store, and how it is reached.
+
+    Attributes
+    ----------
+    url : str
+        ``s3://bucket/prefix``
+    endpoint : str
+        Its URL; that of AWS when empty.
+    authorities : str
+        File of the CA that has signed its certificate, when it is not one that all trust.
+    credentials, profile : str
+        AWS's file of credentials and the section in it; no file when the environment has them.
+    """
+
+    url: str
+    endpoint: str = ""
+    authorities: str = ""
+    credentials: str = ""
+    profile: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
 class WaterMarks:
     """Between which bounds instances are taken in; all in bytes.
 

@@ -136,7 +136,8 @@ def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
 def _opened(configuration: Configuration) -> Queue:
     from dicom_node.queue import open_queue  # noqa: PLC0415 - SQLAlchemy: the roles are started before that is loaded
 
-    return open_queue(configuration.data_dir, configuration.ledger_url, configuration.receive.water_marks)
+    marks = configuration.receive.water_marks
+    return open_queue(configuration.data_dir, configuration.ledger_url, marks, configuration.store)
 
 
 def banner(configuration: Configuration, roles: Sequence[Role]) -> str:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from dicom_node.errors import Hold
+from dicom_node.errors import Defer, Hold, SpoolFull
 from dicom_node.model import Outcome, RedactedFile, Redaction
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
 from dicom_node.routes import matching_route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
     from dicom_node.model import Delivery, QueueEntry, StoreStatus
-    from dicom_node.queue import Spool
+    from dicom_node.queue import AnySpool
     from dicom_node.redaction import TextDetector
 
 
@@ -34,7 +34,7 @@ class Redacted(NamedTuple):
 
 def redact_instance(
     entry: QueueEntry,
-    spool: Spool,
+    spool: AnySpool,
     configuration: Configuration,
     policies: Mapping[str, Policy],
     detector: TextDetector,
@@ -54,24 +54,36 @@ def redact_instance(
         When the clean file cannot be written now: the spool is full, read-only, broken or not there.
     """
     spool.check_room_to_redact(entry.size)
-    original = spool.original(entry.id)
-    route, policy, destinations = _decided(entry, original, configuration)
-    if entry.size > configuration.redact.maximum_bytes and policy != "pass":
-        msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
-        raise Hold(msg)
-    if policy == "pass":
-        instance, redaction = entry.instance, Redaction(Outcome.PASSED)
-        with original.open("rb") as source:
-            path = spool.write_redacted(entry.id, entry.attempts, lambda file: shutil.copyfileobj(source, file))
-    else:
-        dataset = read(original)
-        # A release is an operator's word for this one instance: its policy alone, without what a route adds.
-        released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
-        redaction = redact(dataset, policies.get(route) or released, detector)
-        instance = identity(dataset)
-        path = spool.write_redacted(entry.id, entry.attempts, lambda file: write(dataset, file))
-    clean = RedactedFile(path.name, path, instance, path.stat().st_size)
+    with spool.original_file(entry.id) as original:
+        route, policy, destinations = _decided(entry, original, configuration)
+        if entry.size > configuration.redact.maximum_bytes and policy != "pass":
+            msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
+            raise Hold(msg)
+        if policy == "pass":
+            instance, redaction = entry.instance, Redaction(Outcome.PASSED)
+            with original.open("rb") as source:
+                path, size = _written(spool, entry, lambda file: shutil.copyfileobj(source, file))
+        else:
+            dataset = read(original)
+            # A release is an operator's word for this one instance: its policy alone, without what a route adds.
+            released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
+            redaction = redact(dataset, policies.get(route) or released, detector)
+            instance = identity(dataset)
+            path, size = _written(spool, entry, lambda file: write(dataset, file))
+    clean = RedactedFile(path.name, path, instance, size)
     return Redacted(clean, destinations, redaction, route, policy)
+
+
+def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], object]) -> tuple[Path, int]:
+    """Write a clean file; return where it is, and its size in bytes."""
+    size = 0
+
+    def counted(file: BinaryIO) -> None:
+        nonlocal size
+        write(file)
+        size = file.tell()
+
+    return spool.write_redacted(entry.id, entry.attempts, counted), size
 
 
 def _decided(entry: QueueEntry, original: Path, configuration: Configuration) -> tuple[str, str, tuple[str, ...]]:
@@ -87,7 +99,7 @@ def _decided(entry: QueueEntry, original: Path, configuration: Configuration) ->
 
 def send_instance(
     delivery: Delivery,
-    spool: Spool,
+    spool: AnySpool,
     sender: Sender,
     waiting: Sequence[tuple[str, str]] = (),
 ) -> StoreStatus:
@@ -105,5 +117,8 @@ def send_instance(
     Hold
         When trying again would not help.
     """
-    path = spool.redacted(delivery.redacted_file)
-    return sender.send(path, delivery.instance, waiting, failures=delivery.failures)
+    try:
+        with spool.redacted_file(delivery.redacted_file) as path:
+            return sender.send(path, delivery.instance, waiting, failures=delivery.failures)
+    except SpoolFull as full:  # a store that is away: nothing is known against the instance
+        raise Defer(str(full)) from None

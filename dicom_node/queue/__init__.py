@@ -29,6 +29,11 @@ from dicom_node.queue.transitions import Accepted, Claim
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dicom_node.model import Store
+    from dicom_node.queue.object_spool import Look, ObjectSpool
+
+    AnySpool = Spool | ObjectSpool
+
 __all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
 
 _AT_ONCE = 500
@@ -78,13 +83,13 @@ class Queue:
 
     Parameters
     ----------
-    spool : Spool
+    spool : Spool or ObjectSpool
     ledger : Ledger
     marks : WaterMarks, optional
         Within which instances are accepted.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, marks: WaterMarks | None = None) -> None:
+    def __init__(self, spool: AnySpool, ledger: Ledger, marks: WaterMarks | None = None) -> None:
         self.spool = spool
         self.ledger = ledger
         self.room = Room(spool, ledger, marks or WaterMarks())
@@ -158,7 +163,8 @@ class Queue:
         found: Counter[str] = Counter()
         found.update(self._look_again(entry_id) for entry_id in self.ledger.without_bytes())
         rows = self.ledger.unfinished()
-        found.update(self._check_row(*row) for row in rows)
+        look = self.spool.look()
+        found.update(self._check_row(look, *row) for row in rows)
         entry_ids = self.spool.entry_ids()
         while some := list(islice(entry_ids, _AT_ONCE)):
             states = self.ledger.states(some)
@@ -168,18 +174,18 @@ class Queue:
         del found["as_it_should_be"]
         return Reconciliation(swept=swept, **found)
 
-    def _check_row(self, entry_id: str, state: State, redacted_file: str | None) -> _Finding:
+    def _check_row(self, look: Spool | Look, entry_id: str, state: State, redacted_file: str | None) -> _Finding:
         # Files are older than what the row says of them, and go only after it says SENT or DROPPED. So a file that is
         # missing here is lost, if the row has still not changed: the ledger asks that again when it changes the row.
-        if not self.spool.original(entry_id).exists():
+        if not look.has_original(entry_id):
             self.spool.check_there()
             return "held" if self.ledger.hold_without_bytes(entry_id) else "as_it_should_be"
-        if state is not State.REDACTED or redacted_file is None or self.spool.redacted(redacted_file).exists():
+        if state is not State.REDACTED or redacted_file is None or look.has_redacted(redacted_file):
             return "as_it_should_be"
         return "redact_again" if self.ledger.redact_again(entry_id, redacted_file) else "as_it_should_be"
 
     def _look_again(self, entry_id: str) -> _Finding:
-        is_back = self.spool.original(entry_id).exists() and self.ledger.retry(entry_id)
+        is_back = self.spool.has_original(entry_id) and self.ledger.retry(entry_id)
         return "found_again" if is_back else "as_it_should_be"
 
     def _sweep_attempts(self, older_than_seconds: float) -> int:
@@ -206,7 +212,7 @@ class Queue:
 
     def _insert(self, entry_id: str, older_than_seconds: float) -> _Finding:
         sidecar = self._readable_sidecar(entry_id)
-        if sidecar is None and not self.spool.original(entry_id).exists():
+        if sidecar is None and not self.spool.has_original(entry_id):
             return "as_it_should_be"  # Accepted, sent and deleted since it was listed.
         if sidecar is None:
             log.error("bytes without a readable sidecar", entry_id=entry_id)
@@ -229,7 +235,8 @@ class Queue:
     def _is_whole(self, entry: QueueEntry) -> bool:
         """Whether its bytes are those that arrived; also when they have been sent and deleted since."""
         try:
-            return _sha256(self.spool.original(entry.id))[0] == entry.sha256
+            with self.spool.original_file(entry.id) as path:
+                return _sha256(path)[0] == entry.sha256
         except FileNotFoundError:
             return True
         except OSError:
@@ -242,14 +249,19 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None) -> Queue:
+def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None, store: Store | None = None) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
+
+    Parameters
+    ----------
+    store : Store, optional
+        Where the spool is, when it is not in the data folder.
 
     Raises
     ------
     ConfigurationError
-        When the data folder cannot be used, others may write there or read what is in the spool, or the ledger cannot
-        be reached.
+        When the data folder cannot be used, others may write there or read what is in the spool, or the store or the
+        ledger cannot be used.
     """
     try:
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -261,7 +273,7 @@ def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None)
         # Who may write here can put another spool and ledger in the place of these. Reading is kept from others there.
         msg = f"data_dir: {data_dir}: others may write there; allowed are modes up to 0755 (chmod go-w)"
         raise ConfigurationError(msg)
-    spool = Spool(data_dir / "spool", marks.minimum_free if marks else 0)
+    spool = _spool(Spool(data_dir / "spool", marks.minimum_free if marks else 0), store)
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
@@ -270,6 +282,16 @@ def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None)
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
     return Queue(spool, ledger, marks)
+
+
+def _spool(local: Spool, store: Store | None) -> AnySpool:
+    if store is None:
+        return local
+    # Not installed everywhere: only whoever names a store needs it.
+    from dicom_node.queue.object_spool import ObjectSpool  # noqa: PLC0415
+    from dicom_node.queue.object_store import open_store  # noqa: PLC0415
+
+    return ObjectSpool(open_store(store), local)
 
 
 def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:

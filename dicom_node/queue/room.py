@@ -19,8 +19,8 @@ from dicom_node.model import Kept, State
 
 if TYPE_CHECKING:
     from dicom_node.model import WaterMarks
+    from dicom_node.queue import AnySpool
     from dicom_node.queue.ledger import Ledger
-    from dicom_node.queue.spool import Spool
 
 _COUNT_SECONDS = 2.0
 _COUNT_SHARE = 20
@@ -34,14 +34,14 @@ class Room:
 
     Parameters
     ----------
-    spool : Spool
+    spool : Spool or ObjectSpool
         Knows what is free, and the minimum of that.
     ledger : Ledger
         Knows what is kept; asked now and then.
     marks : WaterMarks
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, marks: WaterMarks) -> None:
+    def __init__(self, spool: AnySpool, ledger: Ledger, marks: WaterMarks) -> None:
         self._spool = spool
         self._ledger = ledger
         self._marks = marks

@@ -164,7 +164,7 @@ class Spool:
 
     def _free(self) -> tuple[int, float]:
         """Tell how many bytes and files may still be written."""
-        with _refusals():
+        with refusals():
             room = os.statvfs(self._received)
         if room.f_flag & os.ST_RDONLY:
             msg = "the spool is read-only"
@@ -185,7 +185,7 @@ class Spool:
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
             _write_whole(note, lambda file: file.write(sidecar.to_json()))
-            with _refusals():
+            with refusals():
                 incoming.chmod(0o600)
                 _sync_file(incoming)
                 incoming.replace(path)
@@ -198,11 +198,33 @@ class Spool:
 
     def original(self, entry_id: str) -> Path:
         """Path of the bytes as they arrived."""
-        return self._received / f"{_checked(_ENTRY_ID, entry_id)}.dcm"
+        return self._received / f"{checked_entry_id(entry_id)}.dcm"
 
     def redacted(self, name: str) -> Path:
         """Path of a clean file, by the name the ledger has for it."""
-        return self._redacted / _checked(_REDACTED_NAME, name)
+        return self._redacted / checked_clean_name(name)
+
+    @contextmanager
+    def original_file(self, entry_id: str) -> Iterator[Path]:
+        """Lend the bytes as they arrived; the file may be no more than that of whoever asks, and gone afterwards."""
+        yield self.original(entry_id)
+
+    @contextmanager
+    def redacted_file(self, name: str) -> Iterator[Path]:
+        """Lend a clean file, as :meth:`original_file` does."""
+        yield self.redacted(name)
+
+    def has_original(self, entry_id: str) -> bool:
+        """Whether the bytes of an entry are here."""
+        return self.original(entry_id).exists()
+
+    def has_redacted(self, name: str) -> bool:
+        """Whether a clean file is here."""
+        return self.redacted(name).exists()
+
+    def look(self) -> Self:
+        """Return what answers :meth:`has_original` and :meth:`has_redacted` for very many."""
+        return self
 
     def sidecar(self, entry_id: str) -> Sidecar:
         """Read the sidecar of an entry.
@@ -234,7 +256,7 @@ class Spool:
         path = self.redacted(f"{entry_id}.{attempts}.dcm")
         _write_whole(path, write)
         try:
-            with _refusals():
+            with refusals():
                 _sync_directory(self._redacted)
         except SpoolFull:
             _remove(path)
@@ -244,9 +266,9 @@ class Spool:
     def clean_files(self, older_than_seconds: float) -> Iterator[CleanFile]:
         """Every clean file that was written so long ago."""
         for path in self._redacted.iterdir():
-            name = _REDACTED_NAME.fullmatch(path.name)
-            if name and _age(path) >= older_than_seconds:
-                yield CleanFile(name[0], name[1], int(name[2]))
+            file = clean_file(path.name)
+            if file and _age(path) >= older_than_seconds:
+                yield file
 
     def remove_redacted(self, name: str) -> None:
         """Delete one clean file."""
@@ -265,7 +287,7 @@ class Spool:
         SpoolFull
             When it is not.
         """
-        with _refusals():
+        with refusals():
             self._received.stat()
 
     def age(self, entry_id: str) -> float:
@@ -306,11 +328,31 @@ class Spool:
         return entry_id not in keep and not self.original(entry_id).exists()
 
     def _sidecar(self, entry_id: str) -> Path:
-        return self._received / f"{_checked(_ENTRY_ID, entry_id)}.json"
+        return self._received / f"{checked_entry_id(entry_id)}.json"
+
+
+def clean_file(name: str) -> CleanFile | None:
+    """Read the name of a clean file; None when it is another's."""
+    found = _REDACTED_NAME.fullmatch(name)
+    return CleanFile(found[0], found[1], int(found[2])) if found else None
+
+
+def is_entry_id(name: str) -> bool:
+    """Whether this is an id of this node's making."""
+    return _ENTRY_ID.fullmatch(name) is not None
+
+
+def checked_entry_id(entry_id: str) -> str:
+    """Let only the node's own ids become part of a path."""
+    return _checked(_ENTRY_ID, entry_id)
+
+
+def checked_clean_name(name: str) -> str:
+    """Let only the node's own names of clean files become part of a path."""
+    return _checked(_REDACTED_NAME, name)
 
 
 def _checked(pattern: re.Pattern[str], name: str) -> str:
-    """Let only the node's own names become part of a path."""
     if not pattern.fullmatch(name):
         msg = "not a name of this node's making"
         raise ValueError(msg)
@@ -327,18 +369,31 @@ def _refuse_if_shared(directory: Path) -> None:
         raise ConfigurationError(msg)
 
 
-class _File(io.FileIO):
+class _Raw(io.FileIO):
     """Remembers what the file system refused: a writer makes other errors of it, and has errors of its own."""
 
     refusal: SpoolFull | None = None
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
-            with _refusals():
+            with refusals():
                 return super().write(data)
         except SpoolFull as full:
             self.refusal = full
             raise
+
+
+@contextmanager
+def spool_file(descriptor: int) -> Iterator[BinaryIO]:
+    """Lend a file to a writer; SpoolFull where the file system refused something, whatever the writer made of it."""
+    raw = _Raw(descriptor, "w")
+    try:
+        with io.BufferedWriter(raw, _BUFFER) as file:
+            yield file
+    except Exception:
+        if raw.refusal is not None:
+            raise raw.refusal from None
+        raise
 
 
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -346,26 +401,17 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     # A name of its own: after a lost ledger two workers may carry the same attempt number.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with _refusals():
+        with refusals():
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        _write_durably(_File(descriptor, "w"), write)
-        with _refusals():
+        with spool_file(descriptor) as file:
+            write(file)
+            file.flush()
+            with refusals():
+                os.fsync(descriptor)
+        with refusals():
             temporary.replace(path)
     except BaseException:
         _remove(temporary)
-        raise
-
-
-def _write_durably(raw: _File, write: Callable[[BinaryIO], object]) -> None:
-    try:
-        with io.BufferedWriter(raw, _BUFFER) as file:
-            write(file)
-            file.flush()
-            with _refusals():
-                os.fsync(raw.fileno())
-    except Exception:
-        if raw.refusal is not None:
-            raise raw.refusal from None
         raise
 
 
@@ -377,7 +423,7 @@ def _remove(*paths: Path) -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Let what the file system refuses become the spool's error; not with its own text, which quotes the path."""
     try:
         yield

@@ -39,7 +39,8 @@ def run(role: Role, main: RoleMain) -> None:
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
         marks = configuration.receive.water_marks
-        main(configuration, open_queue(configuration.data_dir, configuration.ledger_url, marks), stop)
+        queue = open_queue(configuration.data_dir, configuration.ledger_url, marks, configuration.store)
+        main(configuration, queue, stop)
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
         sys.exit(1)

@@ -22,6 +22,7 @@ from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
 from tests.support.disks import NotPermitted, full, tmpfs
+from tests.support.spools import content, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def new_queue(spool: Path, ledger: Path) -> Queue:
 
 
 def files(queue: Queue) -> set[str]:
-    return {path.name for path in queue.spool.root.rglob("*") if path.is_file()}
+    return names(queue.spool)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_a_full_ledger_accepts_nothing_and_the_resend_is_processed_once(small_di
     for number in range(50):
         incoming.write_bytes(bytes([number]))
         assert queue.accept(incoming, INSTANCE, ORIGIN)[1] is Accepted.DUPLICATE
-    contents = {queue.spool.original(each.entry.id).read_bytes() for each in queue.ledger.entries()}
+    contents = {content(queue.spool, f"{each.entry.id}.dcm") for each in queue.ledger.entries()}
     assert contents == {bytes([number]) for number in range(50)}
     queue.ledger.close()
 

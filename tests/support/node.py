@@ -44,6 +44,8 @@ class Node:
         Of the configuration.
     receive : mapping, optional
         Of the configuration, beside address and port.
+    spool : str
+        Of the configuration.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Node:
         data_dir: Path | None = None,
         lease_seconds: float = 3.0,
         receive: Mapping[str, Any] | None = None,
+        spool: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -70,6 +73,7 @@ class Node:
         content = {
             "log_level": "debug",
             "ledger": ledger,
+            "spool": spool,
             "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
             "queue": {**times, "lease_seconds": lease_seconds},
             "redact": {"processes": 2},

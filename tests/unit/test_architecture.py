@@ -50,6 +50,7 @@ OWNERS: dict[str, set[str]] = {
     "pynetdicom": {"storage_scp", "storage_scu"},
     "sqlalchemy": {"queue"},
     "sqlite3": {"queue"},
+    "obstore": {"queue"},
     "yaml": {"config"},
     "pydantic": {"config"},
     "numpy": {"redaction"},

@@ -98,7 +98,7 @@ def test_queue_drop_deletes_the_bytes_and_keeps_the_trace(config: Path, queue: Q
     entry_id = held(queue)
     assert run("queue", "drop", entry_id, "--config", config) == 0
     assert queue.ledger.entry(entry_id).state is State.DROPPED
-    assert not queue.spool.original(entry_id).exists()
+    assert not queue.spool.has_original(entry_id)
     assert run("queue", "drop", entry_id, "--config", config) == 1
 
 

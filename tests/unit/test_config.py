@@ -118,6 +118,14 @@ def test_the_environment_comes_before_the_file_and_the_command_line_before_both(
     assert of_command_line.receive.port == 4242
 
 
+def test_a_spool_in_a_store_is_named_by_its_bucket_and_a_key_in_it_is_not_quoted(tmp_path: Path) -> None:
+    assert (
+        config.load(written(tmp_path, SMALLEST + "spool: s3://dicom-node/site/1\n")).spool == "s3://dicom-node/site/1"
+    )
+    assert config.load(written(tmp_path, SMALLEST)).spool == ""
+    assert "SWORDFISH" not in said_of(tmp_path, SMALLEST + "spool: s3://key:SWORDFISH@bucket\n")
+
+
 def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_path: Path) -> None:
     assert (
         config.load(written(tmp_path, SMALLEST + "data_dir: /srv/node\n")).ledger_url == "sqlite:////srv/node/ledger.db"
@@ -147,6 +155,10 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         ),
         (SMALLEST + "receive: {low_water_bytes: 9}\n", "low_water_bytes", "allowed are 0 to 0 (high_water_bytes)"),
         (SMALLEST + "ledger: mysql://ledger/node\n", "ledger", "postgresql+psycopg://"),
+        (SMALLEST + "spool: /srv/spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: s3://Bucket/spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: s3://bucket/../spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: https://store.example/bucket\n", "spool", "AWS_ variables"),
         (SMALLEST + "receive: {tls: {cert: x}}\n", "receive.tls.cert", "require_client_certificate"),
         (
             SMALLEST + "receive: {tls: {certificate: x, key: x, require_client_certificate: true}}\n",

@@ -21,6 +21,7 @@ from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance
+from tests.support.spools import content, lose
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -78,14 +79,14 @@ def test_an_instance_is_painted_into_a_file_of_its_own_and_the_original_stays(qu
     assert len(np.unique(clean.pixel_array[2:6, 3:8])) == 1
     assert (done.file.size, done.file.instance) == (done.file.path.stat().st_size, identity(clean))
     assert b"DOE" not in done.file.path.read_bytes()
-    assert sha256(queue.spool.original(entry.id)) == entry.sha256
+    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
 
 
 def test_a_large_original_is_never_altered_although_it_is_painted_in_its_map(queue: Queue) -> None:
     entry = received(queue, image(np.full((1, 4100, 4200), 7, "u1")))
     done = redacted(queue, entry, configuration({"policy": "all-text"}, fill=99), BOX)
     assert set(np.unique(dcmread(done.file.path).pixel_array)) == {7, 99}
-    assert sha256(queue.spool.original(entry.id)) == entry.sha256
+    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
 
 
 def test_pass_copies_the_bytes_exactly_and_looks_at_nothing(queue: Queue) -> None:
@@ -111,7 +112,7 @@ def test_what_is_too_large_to_look_at_is_held_and_not_passed(queue: Queue) -> No
 
 def test_what_cannot_be_read_any_more_is_held(queue: Queue) -> None:
     entry = received(queue, image(FRAME))
-    queue.spool.original(entry.id).unlink()
+    lose(queue.spool, f"{entry.id}.dcm")
     with pytest.raises(Hold, match="cannot be parsed"):
         redacted(queue, entry, configuration({}))
 

@@ -111,10 +111,10 @@ def test_a_redacted_instance_goes_to_each_destination_and_its_bytes_go_after_the
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
     assert deliver(queue, leases, Sending(), "a")
     assert state(queue, entry_id) == (State.REDACTED, None)
-    assert queue.spool.original(entry_id).exists()
+    assert queue.spool.has_original(entry_id)
     assert deliver(queue, leases, Sending(), "b")
     assert state(queue, entry_id) == (State.SENT, None)
-    assert not queue.spool.original(entry_id).exists()
+    assert not queue.spool.has_original(entry_id)
 
 
 @pytest.mark.parametrize(
