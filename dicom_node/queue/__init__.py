@@ -199,14 +199,19 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> Queue:
+def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0, *, beside_newer: bool = False) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
+
+    Parameters
+    ----------
+    beside_newer : bool
+        Work with a ledger that a newer release has altered.
 
     Raises
     ------
     ConfigurationError
         When the data folder cannot be used, others may write there or read what is in the spool, or the ledger cannot
-        be reached.
+        be reached or is not for this release.
     """
     try:
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -222,7 +227,7 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
-        ledger.create()
+        ledger.create(beside_newer=beside_newer)
     except SQLAlchemyError as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None

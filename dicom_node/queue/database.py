@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, extract, func, select, update
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.queue.schema import metadata
+from dicom_node.queue.migrations import bring_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
+_BEGIN = ("BEGIN IMMEDIATE",)
 _CONTENTION = ("locked", "deadlock detected", "could not serialize")
 
 
@@ -45,27 +47,45 @@ class Database:
         self._engine = create_engine(url, hide_parameters=True)
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
-        self._reading_engine = self._engine.execution_options(begin="BEGIN")
+        self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
+        # A table that is made anew is dropped first: that must not look at the rows that refer to it.
+        self._altering_engine = self._engine.execution_options(begin=("PRAGMA foreign_keys = OFF", *_BEGIN))
 
-    def create(self) -> None:
-        """Make the tables that are not there yet; a SQLite file is made with mode 0600."""
+    def create(self, *, beside_newer: bool = False) -> None:
+        """Make the tables, or alter those of an older release; a SQLite file is made with mode 0600.
+
+        Parameters
+        ----------
+        beside_newer : bool
+            Work with a ledger that a newer release has altered.
+
+        Raises
+        ------
+        ConfigurationError
+            When a newer release has altered the ledger, or there are tables that are not of a ledger.
+        """
         if self._engine.dialect.name == "sqlite":
             _create_sqlite_file(Path(self._engine.url.database or ""))
-        self._write(_create_tables)
+        try:
+            self._write(partial(_create_tables, beside_newer=beside_newer), engine=self._altering_engine)
+        finally:
+            self._engine.dispose()  # the next connection looks at foreign keys
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _write(self, work: Callable[[Connection], _Result], tries: int = _TRIES) -> _Result:
+    def _write(
+        self, work: Callable[[Connection], _Result], tries: int = _TRIES, engine: Engine | None = None
+    ) -> _Result:
         """Carry out one transaction, again when it lost to another. ``work`` touches nothing but its connection."""
         try:
-            with self._engine.begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 return work(connection)
         except OperationalError as error:
             if tries <= 1 or not any(sign in str(error.orig) for sign in _CONTENTION):
                 raise
-        return self._write(work, tries - 1)
+        return self._write(work, tries - 1, engine)
 
     def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
         """Change one row in a transaction of its own; False when ``where`` does not hold for it."""
@@ -89,11 +109,11 @@ def now(connection: Connection) -> float:
     return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
-def _create_tables(connection: Connection) -> None:
+def _create_tables(connection: Connection, *, beside_newer: bool) -> None:
     if connection.dialect.name == "postgresql":
         # Of several processes that start at once, the others wait for the first: there is no "if not exists" for types.
         connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
-    metadata.create_all(connection)
+    bring_up(connection, beside_newer=beside_newer)
 
 
 def _create_sqlite_file(path: Path) -> None:
@@ -125,4 +145,5 @@ def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that will write takes its lock at once: one that upgrades later can lose what it has read.
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+        for statement in connection.get_execution_options().get("begin", _BEGIN):
+            connection.exec_driver_sql(statement)
