@@ -7,9 +7,21 @@ import sqlite3
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, extract, func, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    extract,
+    func,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.queue.migrations import bring_up
@@ -30,6 +42,16 @@ _WAL_IS_SAFE = (3, 51, 3)
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
 _BEGIN = ("BEGIN IMMEDIATE",)
+_NETWORK_IS_GONE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
+"""What libpq is told: a worker that is cut off has an error after ten seconds, not after a quarter of an hour."""
+_MACHINE_IS_GONE = "-c idle_in_transaction_session_timeout=10s"
+"""What the server is told: a transaction of a machine that is gone must not keep its locks for hours."""
 _CONTENTION = ("locked", "deadlock detected", "could not serialize")
 
 
@@ -44,7 +66,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Parameters are element values: they must not get into the message of an error.
-        self._engine = create_engine(url, hide_parameters=True)
+        self._engine = create_engine(url, hide_parameters=True, connect_args=_connect_arguments(make_url(url)))
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
         self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
@@ -107,6 +129,14 @@ def now(connection: Connection) -> float:
     if connection.dialect.name == "sqlite":
         return time.time()
     return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
+
+
+def _connect_arguments(url: URL) -> dict[str, Any]:
+    """Let both ends of a connection to PostgreSQL notice that the network is gone; what the URL says comes first."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    ours = {**_NETWORK_IS_GONE, "options": " ".join((_MACHINE_IS_GONE, str(url.query.get("options", "")))).strip()}
+    return {name: value for name, value in ours.items() if name == "options" or name not in url.query}
 
 
 def _create_tables(connection: Connection, *, beside_newer: bool) -> None:
