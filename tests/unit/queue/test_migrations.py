@@ -22,6 +22,7 @@ from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, Stat
 from dicom_node.queue import Accepted, Ledger, migrations, open_queue
 from dicom_node.queue.schema import metadata
 from tests.support import first_release
+from tests.support.node import Node
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine.interfaces import ReflectedColumn
 
+FOLDER = {"clean": {"folder": "clean"}}
 NEXT = """
 from alembic import op
 from sqlalchemy import Column, Integer, Text
@@ -241,6 +243,22 @@ def test_an_older_release_starts_no_node_on_a_ledger_that_a_newer_has_altered_an
     assert "hunter2" not in str(refused.value)
     assert str(refused.value).startswith(f"ledger: {ledger_url.partition(':')[0]}://")
     assert schema_of(ledger_url) == before
+
+
+def test_a_command_of_an_older_release_ends_with_an_error_that_names_the_ledger_and_what_is_allowed(
+    tmp_path: Path,
+) -> None:
+    node = Node(tmp_path / "node", [{"name": "all", "policy": "all-text", "destinations": ["clean"]}], FOLDER)
+    assert node.command("queue", "list").returncode == 0
+    url = f"sqlite:///{node.data_dir / 'ledger.db'}"
+    with connected(url) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for arguments in (["queue", "list"], ["serve"]):
+        refused = node.command(*arguments)
+        assert refused.returncode == 1
+        newest = migrations.revisions()[-1]
+        assert f"ledger: {url}: a newer dicom_node has altered it to revision '9999'" in refused.stderr
+        assert f"this one allows at most '{newest}': start the newer one, or a later" in refused.stderr
 
 
 def test_processes_of_an_older_release_work_on_beside_a_newer_and_are_started_again(
