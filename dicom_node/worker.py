@@ -153,12 +153,13 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
             raise
         except Hold as hold:
             reason = str(hold)
-            _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
-            line.warning("instance", action="held", reason=str(hold), seconds=_since(started))
+            settled = _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
+            line.warning("instance", action="held" if settled else "lost", reason=reason, seconds=_since(started))
         except Exception as error:  # noqa: BLE001 - whatever it was, the instance is not known to be clean
             reason = _unexpected(error)
             line.exception("instance", action="held", reason=reason, seconds=_since(started))
-            _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
+            if not _settle(lambda: queue.ledger.settle_held(entry, reason), pace):
+                line.warning("instance", action="lost")
         else:
             settled = _settle(lambda: queue.ledger.settle_redacted(entry, done.file, done.destinations), pace)
             line.info(

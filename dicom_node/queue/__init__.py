@@ -249,19 +249,28 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None, store: Store | None = None) -> Queue:
+def open_queue(
+    data_dir: Path,
+    ledger_url: str,
+    marks: WaterMarks | None = None,
+    store: Store | None = None,
+    *,
+    beside_newer: bool = False,
+) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
 
     Parameters
     ----------
     store : Store, optional
         Where the spool is, when it is not in the data folder.
+    beside_newer : bool
+        Work with a ledger that a newer release has altered.
 
     Raises
     ------
     ConfigurationError
         When the data folder cannot be used, others may write there or read what is in the spool, or the store or the
-        ledger cannot be used.
+        ledger cannot be used or is not for this release.
     """
     try:
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -277,7 +286,7 @@ def open_queue(data_dir: Path, ledger_url: str, marks: WaterMarks | None = None,
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
-        ledger.create()
+        ledger.create(beside_newer=beside_newer)
     except (SQLAlchemyError, OSError) as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dicom_node.queue import EntrySummary
+    from tests.support.network import Machine
 
 AE_TITLE = "DICOM_NODE"
 COMMAND_SECONDS = 60.0
@@ -46,6 +47,12 @@ class Node:
         Of the configuration, beside address and port.
     spool : str
         Of the configuration.
+    redactors : int
+        Of the configuration.
+    machine : Machine, optional
+        Where it runs; on this machine's own address without one.
+    ledger_from_here : str, optional
+        URL of the ledger for this process, where it is another than for the node.
     """
 
     def __init__(
@@ -60,6 +67,9 @@ class Node:
         lease_seconds: float = 3.0,
         receive: Mapping[str, Any] | None = None,
         spool: str = "",
+        redactors: int = 2,
+        machine: Machine | None = None,
+        ledger_from_here: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -68,15 +78,17 @@ class Node:
         self.configuration = folder / "node.yaml"
         self._environment = environment(folder, python_path)
         self._process: subprocess.Popen[bytes] | None = None
-        self._ledger_url = ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
+        self._within = machine.within if machine else ()
+        host = machine.address if machine else "127.0.0.1"
+        self._ledger_url = ledger_from_here or ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
         times = {"poll_seconds": 0.1, "retry_seconds": 0.2, "retry_maximum_seconds": 1}
         content = {
             "log_level": "debug",
             "ledger": ledger,
             "spool": spool,
-            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
+            "receive": {"host": host, "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
             "queue": {**times, "lease_seconds": lease_seconds},
-            "redact": {"processes": 2},
+            "redact": {"processes": redactors},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],
         }
@@ -87,7 +99,7 @@ class Node:
         told = ["--config", str(self.configuration), "--data-dir", str(self.data_dir), *arguments]
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dicom_node", "serve", *told],
+                [*self._within, sys.executable, "-m", "dicom_node", "serve", *told],
                 env=self._environment,
                 cwd=self.folder,
                 stdout=stdout,

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 OWNERS: dict[str, set[str]] = {
     "pynetdicom": {"storage_scp", "storage_scu"},
+    "alembic": {"queue"},
     "sqlalchemy": {"queue"},
     "sqlite3": {"queue"},
     "obstore": {"queue"},
