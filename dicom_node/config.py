@@ -175,7 +175,11 @@ class DestinationTLS(_Frozen):
 
 
 class DicomDestination(_Frozen):
-    """A destination AE: clean instances go out by C-STORE."""
+    """A destination AE: clean instances go out by C-STORE.
+
+    With ``storage_commitment``, an instance is sent only once the destination has committed to its storage (PS3.4 J);
+    after ``storage_commitment_timeout`` seconds without a report it is asked again.
+    """
 
     ae_title: AETitle
     host: Annotated[str, Field(min_length=1)]
@@ -184,6 +188,8 @@ class DicomDestination(_Frozen):
     connect_timeout: PositiveFloat = 10.0
     acse_timeout: PositiveFloat = 30.0
     dimse_timeout: PositiveFloat = 60.0
+    storage_commitment: bool = False
+    storage_commitment_timeout: PositiveFloat = 3600.0
     tls: DestinationTLS | None = None
 
 
@@ -279,6 +285,21 @@ class Configuration(_Frozen):
         """Redactor processes: one per core unless it is configured."""
         return self.redact.processes or os.cpu_count() or 1
 
+    @property
+    def committing(self) -> dict[str, DicomDestination]:
+        """Destinations that have to commit to the storage of what they are sent."""
+        return {
+            name: destination
+            for name, destination in self.destinations.items()
+            if isinstance(destination, DicomDestination) and destination.storage_commitment
+        }
+
+    @property
+    def reporters(self) -> dict[str, list[str]]:
+        """AE titles that may report on storage commitment, and the destinations that each reports for."""
+        titles = {name: destination.ae_title for name, destination in self.committing.items()}
+        return {title: [name for name in titles if titles[name] == title] for title in titles.values()}
+
     def address(self, name: str) -> str:
         """Say where a destination is, for people."""
         destination = self.destinations[name]
@@ -302,6 +323,20 @@ class Configuration(_Frozen):
             msg = "PostgreSQL needs psycopg, which is not installed: pip install 'dicom-node[postgresql]'"
             raise ValueError(msg)
         return url
+
+    @model_validator(mode="after")
+    def _reports_get_in(self) -> Self:
+        """Refuse what would keep out the report of a destination that is to commit."""
+        receive = self.receive
+        for name, destination in self.committing.items():
+            called = destination.calling_ae_title or receive.ae_title
+            if receive.calling_ae_titles and destination.ae_title not in receive.calling_ae_titles:
+                msg = f"destinations.{name}.storage_commitment: its reports come from {destination.ae_title}: "
+                raise ValueError(msg + "receive.calling_ae_titles has to have it")
+            if not receive.any_called_ae_title and called not in {receive.ae_title, *receive.called_ae_titles}:
+                msg = f"destinations.{name}.storage_commitment: its reports go to {called}: "
+                raise ValueError(msg + "receive.called_ae_titles has to have it")
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:

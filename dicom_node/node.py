@@ -175,6 +175,8 @@ def _reconcile_now_and_then(queue: Queue, configuration: Configuration, stop: th
         try:
             found = asdict(queue.reconcile())
             found["unknown_destination"] = queue.ledger.hold_unknown_destinations(configuration.destinations)
+            others = set(configuration.destinations) - set(configuration.committing)
+            found["no_commitment_asked"] = queue.ledger.settle_uncommitted(others)
             log.info("reconciled", states={name: count for name, count in found.items() if count})
         except Exception:
             log.exception("reconcile failed")

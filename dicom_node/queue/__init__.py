@@ -26,9 +26,15 @@ from dicom_node.queue.spool import Sidecar, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
+    from dicom_node.model import CommitmentReport
+
 __all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
+
+RESEND_SECONDS = 30.0
+"""How long an instance that a destination reports not to have waits before it is sent again."""
 
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
@@ -120,6 +126,29 @@ class Queue:
         if entry.state is State.SENT:
             self.spool.remove(entry.id, entry.attempts)
         return entry.state is State.SENT
+
+    def commit(
+        self, report: CommitmentReport, destinations: Collection[str], delay_seconds: float = RESEND_SECONDS
+    ) -> int:
+        """Write down what a destination reports on its storage, and delete the bytes of what is SENT by it.
+
+        Parameters
+        ----------
+        destinations : collection of str
+            Whose report it can be.
+        delay_seconds : float
+            How long what it has failed to store waits before it is sent again.
+
+        Returns
+        -------
+        int
+            Instances that are SENT by it.
+        """
+        sent = self.ledger.settle_report(report, destinations, delay_seconds)
+        for entry_id in sent:
+            with suppress(OSError):  # What stays goes at the next reconcile.
+                self.finish(entry_id)
+        return len(sent)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up and delete its bytes; False when it is sent or dropped already."""

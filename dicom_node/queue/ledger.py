@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, QueueEntry, RedactedFile, State
+from dicom_node.queue.commitment import Commitments
 from dicom_node.queue.database import change, now
 from dicom_node.queue.destinations import Destinations, is_waiting
 from dicom_node.queue.operator import Operator
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Ledger(Destinations, Operator, Recovery):
+class Ledger(Commitments, Destinations, Operator, Recovery):
     """What is known of every instance; one code path for SQLite and PostgreSQL.
 
     Every method is one transaction, durable when it returns. A settle returns False when the fence was lost: the work

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, not_, or_, select
 
 from dicom_node.model import Delivery, QueueEntry, State
 from dicom_node.queue.database import Database, change, now
-from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
+from dicom_node.queue.schema import FINAL, NOBODYS, UNASKED, deliveries, delivery, delivery_of, entry_of, instance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -26,9 +26,11 @@ class EntrySummary:
 
     @property
     def state(self) -> State:
-        """Where the instance stands: HELD as well when only a delivery of it is."""
-        held = self.entry.state is State.REDACTED and any(each.state is State.HELD for each in self.deliveries)
-        return State.HELD if held else self.entry.state
+        """Where the instance stands: HELD as well when only a delivery of it is; STORED when no more is to be sent."""
+        if self.entry.state is not State.REDACTED:
+            return self.entry.state
+        states = {each.state for each in self.deliveries}
+        return next((state for state in (State.HELD, State.REDACTED, State.STORED) if state in states), State.REDACTED)
 
     @property
     def reason(self) -> str | None:
@@ -89,7 +91,7 @@ class Operator(Database):
                 return True
             is_held = and_(delivery.c.instance_id == entry_id, delivery.c.state == State.HELD)
             due = {"not_before": now(connection), "failures": 0}
-            return change(connection, delivery, is_held, state=State.REDACTED, **due, **_ANEW) > 0
+            return change(connection, delivery, is_held, state=State.REDACTED, **due, **UNASKED, **_ANEW) > 0
 
         return self._write(write)
 
@@ -123,13 +125,19 @@ class Operator(Database):
 
 def _shown_as(state: State) -> ColumnElement[bool]:
     """Tell :attr:`EntrySummary.state` in SQL, so that the index on the state serves."""
-    of_held_delivery = select(delivery.c.instance_id).where(delivery.c.state == State.HELD)
-    delivery_held = and_(instance.c.state == State.REDACTED, instance.c.id.in_(of_held_delivery))
+    is_redacted = instance.c.state == State.REDACTED
     if state is State.HELD:
-        return or_(instance.c.state == State.HELD, delivery_held)
+        return or_(instance.c.state == State.HELD, and_(is_redacted, _has_delivery(State.HELD)))
+    is_stored = and_(not_(_has_delivery(State.REDACTED)), _has_delivery(State.STORED))
+    if state is State.STORED:
+        return and_(is_redacted, not_(_has_delivery(State.HELD)), is_stored)
     if state is State.REDACTED:
-        return and_(instance.c.state == State.REDACTED, instance.c.id.not_in(of_held_delivery))
+        return and_(is_redacted, not_(_has_delivery(State.HELD)), not_(is_stored))
     return instance.c.state == state
+
+
+def _has_delivery(state: State) -> ColumnElement[bool]:
+    return instance.c.id.in_(select(delivery.c.instance_id).where(delivery.c.state == state))
 
 
 def _summaries(connection: Connection, chosen: Select[Any]) -> list[EntrySummary]:

@@ -36,7 +36,9 @@ class Recovery(Database):
             Id, state, and the name of the clean file if a delivery waits for it.
         """
         # Not a correlated EXISTS: SQLite would walk the waiting deliveries again for each instance.
-        waiting = instance.c.id.in_(select(delivery.c.instance_id).where(delivery.c.state == State.REDACTED))
+        # What is stored but not committed may have to be sent again.
+        is_waiting = delivery.c.state.in_((State.REDACTED, State.STORED))
+        waiting = instance.c.id.in_(select(delivery.c.instance_id).where(is_waiting))
         chosen = select(instance.c.id, instance.c.state, instance.c.redacted_file, waiting.label("is_needed"))
         rows = self._read(lambda connection: connection.execute(chosen.where(instance.c.state.not_in(FINAL))).all())
         return [(row.id, State(row.state), row.redacted_file if row.is_needed else None) for row in rows]

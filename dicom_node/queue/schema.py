@@ -39,6 +39,9 @@ FINAL = (State.SENT, State.DROPPED)
 NOBODYS: dict[str, Any] = {"owner": None, "lease_until": None}
 """The lease columns of a row that nobody works on."""
 
+UNASKED: dict[str, Any] = {"transaction_uid": None, "requests": 0}
+"""The commitment columns of a delivery that starts anew: a report on an earlier request says nothing of it."""
+
 metadata = MetaData()
 
 
@@ -88,8 +91,12 @@ delivery = Table(
     *_work_columns(),
     Column("failures", Integer, nullable=False, default=0),
     Column("status", Integer),
+    # Of the last request for storage commitment, and how many there were since the delivery was begun or tried anew.
+    Column("transaction_uid", Text),
+    Column("requests", Integer, nullable=False, default=0, server_default="0"),
     Index("delivery_claim", "destination", "state", "not_before"),
     Index("delivery_lease", "state", "lease_until"),
+    Index("delivery_transaction", "transaction_uid"),
 )
 
 destination = Table(
