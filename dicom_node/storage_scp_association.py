@@ -26,7 +26,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.storage_scp_commitment import is_report, offer_reports, takes_reports
+from dicom_node.storage_scp_commitment import grant_reports, is_report, offer_reports, takes_reports
 from dicom_node.storage_scp_limits import Connections, check_fragment
 from dicom_node.tls import names_of
 
@@ -256,6 +256,7 @@ class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
                 self._reject(context, _ABSTRACT_SYNTAX_NOT_SUPPORTED)
             elif not receivable:
                 self._reject(context, _TRANSFER_SYNTAXES_NOT_SUPPORTED)
+        grant_reports(self.assoc)
         super().send_accept()
 
     def _reject(self, context: PresentationContext, result: int) -> None:

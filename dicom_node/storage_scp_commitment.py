@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom import build_context, evt
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
 from dicom_node.storage_commitment import PUSH_MODEL, answer
@@ -66,6 +66,12 @@ def offer_reports(association: Association, reporters: Collection[str]) -> None:
 def takes_reports(context: PresentationContext) -> bool:
     """Whether an accepted context is for reports: without the roles reversed, it would be for requests."""
     return bool(context.abstract_syntax == PUSH_MODEL and context.as_scu and not context.as_scp)
+
+
+def grant_reports(association: Association) -> None:
+    """Answer the proposed roles: pynetdicom's unrestricted negotiation settles them, and leaves the answer out."""
+    if any(takes_reports(context) for context in association.accepted_contexts):
+        association.acceptor.add_negotiation_item(build_role(PUSH_MODEL, scp_role=True))
 
 
 def is_report(association: Association, context_id: int, message: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class StorageCommitmentSCU:
         self._tls = tls
         self._handlers = [(evt.EVT_N_EVENT_REPORT, partial(answer, take=take))]
         self._association: Association | None = None
+        self._answering = threading.Lock()
 
     def request(self, transaction_uid: str, instances: Iterable[SOPInstance]) -> None:
         """Ask for the commitment to instances that were stored; it is asked for when this returns.
@@ -87,8 +89,10 @@ class StorageCommitmentSCU:
     def close(self) -> None:
         """Release the association, if there is one."""
         association, self._association = self._association, None
-        if association is not None and association.is_established:
-            association.release()
+        # pynetdicom would release while a report is being answered, and the response break the association.
+        with self._answering:
+            if association is not None and association.is_established:
+                association.release()
 
     def _associate(self) -> Association:
         if self._association is None or not self._association.is_established:
@@ -99,4 +103,13 @@ class StorageCommitmentSCU:
                 msg = "it is stored, but the destination does not accept Storage Commitment Push Model"
                 raise Hold(msg) from None
             self._association.network_timeout = OPEN_SECONDS
+            serve = self._association._serve_request  # noqa: SLF001 - all of it, until the response is on its way
+            self._association._serve_request = partial(self._serve, self._association, serve)  # noqa: SLF001
         return self._association
+
+    def _serve(
+        self, association: Association, serve: Callable[[object, int], None], message: object, context: int
+    ) -> None:
+        with self._answering:
+            if association.is_established:
+                serve(message, context)
