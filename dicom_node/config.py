@@ -7,6 +7,7 @@ Nothing starts half-configured: :func:`load` returns a whole :class:`Configurati
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections import Counter
@@ -130,6 +131,41 @@ class Queue(_Frozen):
     retry_seconds: PositiveFloat = 5.0
     retry_maximum_seconds: PositiveFloat = 600.0
     drain_seconds: PositiveFloat = 30.0
+
+
+Days = Annotated[float, Field(ge=0)] | Literal["keep"]
+_SECONDS_OF_A_DAY = 86400.0
+
+
+class Retention(_Frozen):
+    """How many days things stay that are done: ``originals`` of instances that are sent, and ``rows`` of the ledger.
+
+    Originals go before their rows: a row without bytes is history, bytes without a row are an instance that has arrived.
+    """
+
+    originals: Days = 0.0
+    rows: Days = 90.0
+
+    @property
+    def originals_seconds(self) -> float:
+        """How long an original stays; infinity when only an operator deletes it."""
+        return _seconds(self.originals)
+
+    @property
+    def rows_seconds(self) -> float:
+        """How long a row stays; infinity for ever."""
+        return _seconds(self.rows)
+
+    @model_validator(mode="after")
+    def _rows_stay_longer(self) -> Self:
+        if self.rows_seconds < self.originals_seconds:
+            msg = "rows: allowed is not less than originals: a row is what says that an original is done"
+            raise ValueError(msg)
+        return self
+
+
+def _seconds(days: float | str) -> float:
+    return math.inf if isinstance(days, str) else days * _SECONDS_OF_A_DAY
 
 
 class Redact(_Frozen):
@@ -276,6 +312,7 @@ class Configuration(_Frozen):
     log_level: LogLevel = "info"
     receive: Receive = Receive()
     queue: Queue = Queue()
+    retention: Retention = Retention()
     redact: Redact = Redact()
     destinations: Annotated[dict[Name, Destination], Field(min_length=1)]
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
@@ -436,6 +473,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "receive": Receive,
         "queue": Queue,
+        "retention": Retention,
         "redact": Redact,
         "routes": Route,
         "ae": DicomDestination,

@@ -136,7 +136,12 @@ def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
 def _opened(configuration: Configuration) -> Queue:
     from dicom_node.queue import open_queue  # noqa: PLC0415 - SQLAlchemy: the roles are started before that is loaded
 
-    return open_queue(configuration.data_dir, configuration.ledger_url, configuration.receive.minimum_free_bytes)
+    return open_queue(
+        configuration.data_dir,
+        configuration.ledger_url,
+        configuration.receive.minimum_free_bytes,
+        keep_originals=configuration.retention.originals_seconds,
+    )
 
 
 def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
@@ -177,6 +182,8 @@ def _reconcile_now_and_then(queue: Queue, configuration: Configuration, stop: th
             found["unknown_destination"] = queue.ledger.hold_unknown_destinations(configuration.destinations)
             others = set(configuration.destinations) - set(configuration.committing)
             found["no_commitment_asked"] = queue.ledger.settle_uncommitted(others)
+            # After reconcile: originals go before their rows.
+            found["expired"] = queue.expire_rows(configuration.retention.rows_seconds)
             log.info("reconciled", states={name: count for name, count in found.items() if count})
         except Exception:
             log.exception("reconcile failed")

@@ -36,6 +36,9 @@ __all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliati
 RESEND_SECONDS = 30.0
 """How long an instance that a destination reports not to have waits before it is sent again."""
 
+EXPIRED_AT_ONCE = 10_000
+"""Rows that one look deletes, in transactions of some hundred: the next look is a minute away."""
+
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
 
@@ -80,11 +83,14 @@ class Queue:
     ----------
     spool : Spool
     ledger : Ledger
+    keep_originals : float
+        Seconds that the original of an instance stays once it is SENT.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, spool: Spool, ledger: Ledger, keep_originals: float = 0.0) -> None:
         self.spool = spool
         self.ledger = ledger
+        self._keep_originals = keep_originals
 
     def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
@@ -121,11 +127,31 @@ class Queue:
         return known or entry.id, Accepted.DUPLICATE
 
     def finish(self, entry_id: str) -> bool:
-        """Delete the bytes of an instance that is SENT; False, and nothing done, when it is not."""
+        """Delete the bytes of an instance that is SENT, its original if it is not kept; False when it is not SENT."""
         entry = self.ledger.entry(entry_id).entry
         if entry.state is State.SENT:
-            self.spool.remove(entry.id, entry.attempts)
+            remove = self.spool.remove_redacted if self._keep_originals else self.spool.remove
+            remove(entry.id, entry.attempts)
         return entry.state is State.SENT
+
+    def purge(self, entry_id: str) -> bool:
+        """Delete the original of an instance that is SENT, however long it was to stay; False when there is none."""
+        entry = self.ledger.entry(entry_id).entry
+        is_kept = entry.state is State.SENT and self.spool.original(entry.id).exists()
+        if is_kept:
+            self.spool.remove(entry.id, entry.attempts)
+        return is_kept
+
+    def expire_rows(self, keep_seconds: float, limit: int = EXPIRED_AT_ONCE) -> int:
+        """Delete the rows of instances that are SENT or DROPPED since so long, the oldest first; return how many.
+
+        A row whose bytes are still in the spool stays: without it they would be an instance that has arrived.
+        """
+        expired, last = 0, None
+        while expired < limit and (done := self.ledger.done_before(keep_seconds, _AT_ONCE, last)):
+            last = done[-1]
+            expired += self.ledger.forget([each.id for each in done if not self.spool.original(each.id).exists()])
+        return expired
 
     def commit(
         self, report: CommitmentReport, destinations: Collection[str], delay_seconds: float = RESEND_SECONDS
@@ -180,7 +206,10 @@ class Queue:
         entry_ids = self.spool.entry_ids()
         while some := list(islice(entry_ids, _AT_ONCE)):
             states = self.ledger.states(some)
-            found.update(self._check_bytes(each, states.get(each), older_than_seconds) for each in some)
+            kept = self.ledger.sent_within(some, self._keep_originals)
+            found.update(
+                self._check_bytes(each, states.get(each), older_than_seconds) for each in some if each not in kept
+            )
         swept = self.spool.sweep(older_than_seconds, keep={entry_id for entry_id, _, _ in rows})
         del found["as_it_should_be"]
         return Reconciliation(swept=swept, **found)
@@ -228,7 +257,7 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> Queue:
+def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0, *, keep_originals: float = 0.0) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
 
     Raises
@@ -255,7 +284,7 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     except SQLAlchemyError as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
-    return Queue(spool, ledger)
+    return Queue(spool, ledger, keep_originals)
 
 
 def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:

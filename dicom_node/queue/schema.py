@@ -82,6 +82,13 @@ instance = Table(
     Index("instance_lease", "state", "lease_until"),
     Index("instance_sop_instance_uid", "sop_instance_uid"),
 )
+# What retention looks for; partial, so that rows that are worked on do not pay for it.
+Index(
+    "instance_done",
+    instance.c.updated_at,
+    sqlite_where=instance.c.state.in_(FINAL),
+    postgresql_where=instance.c.state.in_(FINAL),
+)
 
 delivery = Table(
     "delivery",

@@ -205,9 +205,13 @@ class Spool:
         late worker's file) has no original any more, and goes at the next :meth:`sweep`.
         """
         self.original(entry_id).unlink(missing_ok=True)
+        self.remove_redacted(entry_id, attempts)
+        self._sidecar(entry_id).unlink(missing_ok=True)
+
+    def remove_redacted(self, entry_id: str, attempts: int) -> None:
+        """Delete the clean files of an entry of up to ``attempts`` attempts."""
         for attempt in range(attempts + 1):
             self.redacted(f"{entry_id}.{attempt}.dcm").unlink(missing_ok=True)
-        self._sidecar(entry_id).unlink(missing_ok=True)
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was.

@@ -38,12 +38,13 @@ def run(role: Role, main: RoleMain) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        receive = configuration.receive
-        main(
-            configuration,
-            open_queue(configuration.data_dir, configuration.ledger_url, receive.minimum_free_bytes),
-            stop,
+        queue = open_queue(
+            configuration.data_dir,
+            configuration.ledger_url,
+            configuration.receive.minimum_free_bytes,
+            keep_originals=configuration.retention.originals_seconds,
         )
+        main(configuration, queue, stop)
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
         sys.exit(1)
