@@ -140,7 +140,7 @@ _SECONDS_OF_A_DAY = 86400.0
 class Retention(_Frozen):
     """How many days things stay that are done: ``originals`` of instances that are sent, and ``rows`` of the ledger.
 
-    Originals go before their rows: a row without bytes is history, bytes without a row are an instance that has arrived.
+    Originals go before their rows: a row without bytes is history, bytes without a row have just arrived.
     """
 
     originals: Days = 0.0

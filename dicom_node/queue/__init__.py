@@ -22,16 +22,28 @@ from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, QueueEntry, SOPInstance, State
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
+from dicom_node.queue.selection import Selection
 from dicom_node.queue.spool import Sidecar, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from dicom_node.model import CommitmentReport
 
-__all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
+__all__ = [
+    "Accepted",
+    "Claim",
+    "EntrySummary",
+    "Ledger",
+    "Queue",
+    "Reconciliation",
+    "Selection",
+    "Sidecar",
+    "Spool",
+    "open_queue",
+]
 
 RESEND_SECONDS = 30.0
 """How long an instance that a destination reports not to have waits before it is sent again."""
@@ -178,11 +190,32 @@ class Queue:
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up and delete its bytes; False when it is sent or dropped already."""
-        entry = self.ledger.entry(entry_id).entry
-        dropped = self.ledger.drop(entry.id)
-        if dropped:
-            self.spool.remove(entry.id, entry.attempts)
-        return dropped
+        return self.drop_all([self.ledger.entry(entry_id).entry.id]) > 0
+
+    def drop_all(self, entry_ids: Sequence[str], *, overwrite: bool = False) -> int:
+        """Give instances up and delete their bytes; those that are sent or dropped already stay as they are.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Whether the bytes are overwritten before, and the rows forget UIDs and digests. Only what is held, and not
+            in the hands of a worker, can go so: what is overwritten must not be sent. After a crash in between it is
+            still held, and has to be dropped again.
+
+        Returns
+        -------
+        int
+            How many went.
+        """
+        if overwrite:
+            held = self.ledger.hold_for_removal(entry_ids)
+            for each in held:
+                self.spool.overwrite(each.id, each.attempts)
+            entry_ids = [each.id for each in held]
+        dropped = self.ledger.drop_all(entry_ids, anonymous=overwrite)
+        for each in dropped:
+            self.spool.remove(each.id, each.attempts)
+        return len(dropped)
 
     def reconcile(self, older_than_seconds: float = 3600.0) -> Reconciliation:
         """Make the ledger agree with the spool, while receivers, redactors and senders work.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _ENTRY_ID = re.compile(r"[0-9a-f]{32}")
 _REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.[0-9]+\.dcm")
+_CHUNK = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
@@ -213,6 +214,17 @@ class Spool:
         for attempt in range(attempts + 1):
             self.redacted(f"{entry_id}.{attempt}.dcm").unlink(missing_ok=True)
 
+    def overwrite(self, entry_id: str, attempts: int) -> None:
+        """Write zeros over everything of an entry, durably, before :meth:`remove` deletes it.
+
+        That is the file's content as the file system has it. Where a file system or a disk keeps older content beside
+        (copy on write, snapshots, a journal of data, flash), it stays there: against that only encryption helps.
+        """
+        clean = [self.redacted(f"{entry_id}.{attempt}.dcm") for attempt in range(attempts + 1)]
+        for path in (self.original(entry_id), *clean, self._sidecar(entry_id)):
+            with suppress(FileNotFoundError):
+                _overwrite(path)
+
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was.
 
@@ -270,6 +282,15 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        left = os.fstat(file.fileno()).st_size
+        while left:
+            left -= file.write(bytes(min(left, _CHUNK)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_file(path: Path) -> None:
