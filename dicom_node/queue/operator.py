@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Select, and_, false, func, or_, select
 from dicom_node.model import Delivery, QueueEntry, State
 from dicom_node.queue.bulk import Bulk
 from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
-from dicom_node.queue.selection import shown_as
+from dicom_node.queue.selection import Selection, shown_as
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,7 +42,9 @@ class EntrySummary:
 class Operator(Bulk):
     """The queue as an operator sees it."""
 
-    def entries(self, states: Collection[State] | None = None, limit: int = 100) -> list[EntrySummary]:
+    def entries(
+        self, states: Collection[State] | None = None, limit: int = 100, selection: Selection | None = None
+    ) -> list[EntrySummary]:
         """List instances, the latest first.
 
         Parameters
@@ -51,10 +53,14 @@ class Operator(Bulk):
             As :attr:`EntrySummary.state` says it; all when absent.
         limit : int
             At most so many.
+        selection : Selection, optional
+            What else has to hold.
         """
         chosen = select(instance).order_by(instance.c.received_at.desc(), instance.c.id).limit(limit)
         if states is not None:
             chosen = chosen.where(or_(false(), *(shown_as(state) for state in states)))
+        if selection is not None:
+            chosen = chosen.where(selection.where())
         return self._read(lambda connection: _summaries(connection, chosen))
 
     def entries_of(self, entry_ids: Sequence[str]) -> list[EntrySummary]:
