@@ -44,6 +44,8 @@ class Node:
         Of the configuration.
     receive : mapping, optional
         Of the configuration, beside address and port.
+    queue : mapping, optional
+        Of the configuration, beside short times.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Node:
         data_dir: Path | None = None,
         lease_seconds: float = 3.0,
         receive: Mapping[str, Any] | None = None,
+        queue: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -71,7 +74,7 @@ class Node:
             "log_level": "debug",
             "ledger": ledger,
             "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
-            "queue": {**times, "lease_seconds": lease_seconds},
+            "queue": {**times, "lease_seconds": lease_seconds, **(queue or {})},
             "redact": {"processes": 2},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],
