@@ -110,6 +110,11 @@ class StorageCommitmentSCU:
     def _serve(
         self, association: Association, serve: Callable[[object, int], None], message: object, context: int
     ) -> None:
-        with self._answering:
+        # Not to be had: the association is being released, and pynetdicom waits there for this thread to go on.
+        if not self._answering.acquire(blocking=False):
+            return
+        try:
             if association.is_established:
                 serve(message, context)
+        finally:
+            self._answering.release()

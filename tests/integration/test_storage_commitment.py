@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 import time
 import uuid
 from functools import partial
@@ -31,6 +32,8 @@ from tests.support.processes import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from dicom_node.model import CommitmentReport
 
 PACE = Pace(lease=5.0, poll=0.001, retry=0.2, retry_maximum=0.2, limit=60.0)
 PULL_MODEL = "1.2.840.10008.1.20.2"
@@ -225,6 +228,27 @@ def test_a_destination_that_is_down_is_asked_when_it_is_back(
     ask(make_committer(make_pacs(at_once=True)), queue)
     wait_until("it is sent", lambda: standing(queue)[uid][0] is State.SENT)
     assert queue.ledger.destination_failures("pacs") == 0
+
+
+def test_closing_waits_for_a_report_that_is_being_written_down(
+    queue: Queue, make_pacs: Callable[..., CommittingPACS]
+) -> None:
+    pacs, begun, taken = make_pacs(at_once=True), threading.Event(), []
+
+    def take(report: CommitmentReport) -> int:
+        begun.set()
+        time.sleep(0.5)
+        taken.append(queue.commit(report, ["pacs"]))
+        return taken[-1]
+
+    stored(queue, 2)
+    scu = StorageCommitmentSCU(RemoteAE(AE_TITLE, "127.0.0.1", pacs.port, "DICOM_NODE"), None, take)
+    waiting = queue.ledger.begin_commitment("pacs", "2.25.7", 10, WAIT)
+    scu.request("2.25.7", [each.instance for each in waiting])
+    assert begun.wait(30)
+    scu.close()
+    assert taken == [2]
+    wait_until("the response has arrived", lambda: pacs.heard == [0x0000], lambda: pacs.heard)
 
 
 # The node as receiver of reports

@@ -37,6 +37,7 @@ class CommittingPACS:
         self.requests: list[tuple[str, list[str]]] = []
         self.failing: dict[str, int] = {}
         self.answers = 0x0000
+        self.heard: list[int | None] = []
         self._at_once = at_once
         self._sockets: list[socket.socket] = []
         ae = AE(AE_TITLE)
@@ -89,9 +90,11 @@ class CommittingPACS:
         uids = [str(item.ReferencedSOPInstanceUID) for item in asked.ReferencedSOPSequence]
         self.requests.append((str(asked.TransactionUID), uids))
         if self._at_once and self.answers == 0x0000:
-            late = threading.Timer(0.2, _reported, (event.assoc, *self.requests[-1], self.failing))
-            late.start()
+            threading.Timer(0.2, self._report_there, (event.assoc, *self.requests[-1])).start()
         return self.answers, None
+
+    def _report_there(self, association: Association, transaction_uid: str, uids: Sequence[str]) -> None:
+        self.heard.append(_reported(association, transaction_uid, uids, self.failing))
 
 
 def _reported(
