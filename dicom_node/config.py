@@ -7,6 +7,7 @@ Nothing starts half-configured: :func:`load` returns a whole :class:`Configurati
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections import Counter
@@ -154,6 +155,41 @@ class Queue(_Frozen):
     drain_seconds: PositiveFloat = 30.0
 
 
+Days = Annotated[float, Field(ge=0)] | Literal["keep"]
+_SECONDS_OF_A_DAY = 86400.0
+
+
+class Retention(_Frozen):
+    """How many days things stay that are done: ``originals`` of instances that are sent, and ``rows`` of the ledger.
+
+    Originals go before their rows: a row without bytes is history, bytes without a row have just arrived.
+    """
+
+    originals: Days = 0.0
+    rows: Days = 90.0
+
+    @property
+    def originals_seconds(self) -> float:
+        """How long an original stays; infinity when only an operator deletes it."""
+        return _seconds(self.originals)
+
+    @property
+    def rows_seconds(self) -> float:
+        """How long a row stays; infinity for ever."""
+        return _seconds(self.rows)
+
+    @model_validator(mode="after")
+    def _rows_stay_longer(self) -> Self:
+        if self.rows_seconds < self.originals_seconds:
+            msg = "rows: allowed is not less than originals: a row is what says that an original is done"
+            raise ValueError(msg)
+        return self
+
+
+def _seconds(days: float | str) -> float:
+    return math.inf if isinstance(days, str) else days * _SECONDS_OF_A_DAY
+
+
 class Redact(_Frozen):
     """How text is found and what is put in its place."""
 
@@ -197,7 +233,11 @@ class DestinationTLS(_Frozen):
 
 
 class DicomDestination(_Frozen):
-    """A destination AE: clean instances go out by C-STORE."""
+    """A destination AE: clean instances go out by C-STORE.
+
+    With ``storage_commitment``, an instance is sent only once the destination has committed to its storage (PS3.4 J);
+    after ``storage_commitment_timeout`` seconds without a report it is asked again.
+    """
 
     ae_title: AETitle
     host: Annotated[str, Field(min_length=1)]
@@ -206,6 +246,8 @@ class DicomDestination(_Frozen):
     connect_timeout: PositiveFloat = 10.0
     acse_timeout: PositiveFloat = 30.0
     dimse_timeout: PositiveFloat = 60.0
+    storage_commitment: bool = False
+    storage_commitment_timeout: PositiveFloat = 3600.0
     tls: DestinationTLS | None = None
 
 
@@ -293,6 +335,7 @@ class Configuration(_Frozen):
     log_level: LogLevel = "info"
     receive: Receive = Receive()
     queue: Queue = Queue()
+    retention: Retention = Retention()
     redact: Redact = Redact()
     destinations: Annotated[dict[Name, Destination], Field(min_length=1)]
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
@@ -301,6 +344,21 @@ class Configuration(_Frozen):
     def redactors(self) -> int:
         """Redactor processes: one per core unless it is configured."""
         return self.redact.processes or os.cpu_count() or 1
+
+    @property
+    def committing(self) -> dict[str, DicomDestination]:
+        """Destinations that have to commit to the storage of what they are sent."""
+        return {
+            name: destination
+            for name, destination in self.destinations.items()
+            if isinstance(destination, DicomDestination) and destination.storage_commitment
+        }
+
+    @property
+    def reporters(self) -> dict[str, list[str]]:
+        """AE titles that may report on storage commitment, and the destinations that each reports for."""
+        titles = {name: destination.ae_title for name, destination in self.committing.items()}
+        return {title: [name for name in titles if titles[name] == title] for title in titles.values()}
 
     def address(self, name: str) -> str:
         """Say where a destination is, for people."""
@@ -355,6 +413,20 @@ class Configuration(_Frozen):
             msg = "an S3-compatible store needs obstore, which is not installed: pip install 'dicom-node[s3]'"
             raise ValueError(msg)
         return url
+
+    @model_validator(mode="after")
+    def _reports_get_in(self) -> Self:
+        """Refuse what would keep out the report of a destination that is to commit."""
+        receive = self.receive
+        for name, destination in self.committing.items():
+            called = destination.calling_ae_title or receive.ae_title
+            if receive.calling_ae_titles and destination.ae_title not in receive.calling_ae_titles:
+                msg = f"destinations.{name}.storage_commitment: its reports come from {destination.ae_title}: "
+                raise ValueError(msg + "receive.calling_ae_titles has to have it")
+            if not receive.any_called_ae_title and called not in {receive.ae_title, *receive.called_ae_titles}:
+                msg = f"destinations.{name}.storage_commitment: its reports go to {called}: "
+                raise ValueError(msg + "receive.called_ae_titles has to have it")
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -454,6 +526,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "receive": Receive,
         "queue": Queue,
+        "retention": Retention,
         "redact": Redact,
         "routes": Route,
         "ae": DicomDestination,

@@ -22,10 +22,14 @@ Kind = Literal["", "name", "physician", "id", "date", "age", "institution", "add
 
 
 class State(StrEnum):
-    """Where an instance, or one delivery of it, stands."""
+    """Where an instance, or one delivery of it, stands.
+
+    STORED is of deliveries: the destination has answered C-STORE with Success, and has still to commit to its storage.
+    """
 
     RECEIVED = "RECEIVED"
     REDACTED = "REDACTED"
+    STORED = "STORED"
     SENT = "SENT"
     HELD = "HELD"
     DROPPED = "DROPPED"
@@ -194,6 +198,25 @@ class StoreStatus:
 
     def __str__(self) -> str:
         return f"{self.status:04X}H"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What a destination says of one request for storage commitment (PS3.4 J.3.3).
+
+    Attributes
+    ----------
+    transaction_uid : str
+        Of the request.
+    committed : frozenset of str
+        SOP Instance UIDs that the destination has taken the responsibility for.
+    failed : dict of str to int
+        SOP Instance UIDs that it has not, and the Failure Reason (0008,1197) of each.
+    """
+
+    transaction_uid: str
+    committed: frozenset[str]
+    failed: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

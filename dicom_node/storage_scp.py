@@ -24,10 +24,12 @@ from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
 from dicom_node.model import Origin
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
+from dicom_node.storage_scp_commitment import Reports
 from dicom_node.storage_scp_header import read_header
 from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from pynetdicom.events import Event
@@ -58,11 +60,14 @@ class StorageSCP:
         How the node is called, and by whom.
     queue : Queue
         Where instances go; its spool has been prepared.
+    reporters : mapping of str to collection of str, optional
+        AE titles that may report on storage commitment, and the destinations that each reports for.
     """
 
-    def __init__(self, receive: Receive, queue: Queue) -> None:
+    def __init__(self, receive: Receive, queue: Queue, reporters: Mapping[str, Collection[str]] | None = None) -> None:
         self._receive = receive
         self._queue = queue
+        self._reports = Reports(queue, reporters or {})
         self._server: AssociationServer | None = None
 
     @property
@@ -83,12 +88,20 @@ class StorageSCP:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_ASYNC_OPS, _one_operation_at_a_time),
             (evt.EVT_USER_ID, _nobody_is_known),
+            *self._reports.handlers,
         ]
         context = receiving(self._receive.tls) if self._receive.tls else None
         check_room = self._queue.room.check
         address = f"receive: {self._receive.host} port {self._receive.port}"
         try:
-            self._server = AssociationServer(self._application_entity(), self._receive, handlers, context, check_room)
+            self._server = AssociationServer(
+                self._application_entity(),
+                self._receive,
+                handlers,
+                context,
+                check_room=check_room,
+                reporters=self._reports.ae_titles,
+            )
         except OSError as error:
             msg = f"{address}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None

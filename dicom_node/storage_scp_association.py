@@ -27,11 +27,12 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.errors import SpoolFull
+from dicom_node.storage_scp_commitment import grant_reports, is_report, offer_reports, takes_reports
 from dicom_node.storage_scp_limits import Connections, check_fragment
 from dicom_node.tls import names_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pydicom.uid import UID
     from pynetdicom import AE
@@ -87,6 +88,8 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         To speak TLS.
     check_room : callable, optional
         Raises :class:`~dicom_node.errors.SpoolFull` when nothing more of an instance may be written.
+    reporters : collection of str
+        Calling AE Titles that may report on storage commitment.
 
     Raises
     ------
@@ -103,9 +106,12 @@ class AssociationServer(ThreadedAssociationServer):  # type: ignore[misc]  # myp
         receive: Receive,
         handlers: Sequence[tuple[Any, Any]],
         context: Context | None = None,
+        *,
         check_room: Callable[[], None] = lambda: None,
+        reporters: Collection[str] = (),
     ) -> None:
         self.check_room = check_room
+        self.reporters = reporters
         titles = frozenset({receive.ae_title, *receive.called_ae_titles})
         self.called_ae_titles = None if receive.any_called_ae_title else titles
         self._networks = [ipaddress.ip_network(network) for network in receive.networks]
@@ -221,6 +227,7 @@ class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
     def _negotiate_as_acceptor(self) -> None:
         refusal = self._refusal()
         if refusal is None:
+            offer_reports(self.assoc, self.assoc._server.reporters)  # noqa: SLF001 - see _refusal
             super()._negotiate_as_acceptor()
             return
         self.send_reject(*refusal)
@@ -251,10 +258,11 @@ class _ACSE(ACSE):  # type: ignore[misc]  # mypy does not follow pynetdicom
         for context in self.assoc.accepted_contexts:
             receivable = [syntax for syntax in proposals[context.context_id] if syntax in _PIXEL_SYNTAXES]
             context.transfer_syntax = (receivable or context.transfer_syntax)[:1]
-            if not _is_served(context.abstract_syntax):
+            if not (_is_served(context.abstract_syntax) or takes_reports(context)):
                 self._reject(context, _ABSTRACT_SYNTAX_NOT_SUPPORTED)
             elif not receivable:
                 self._reject(context, _TRANSFER_SYNTAXES_NOT_SUPPORTED)
+        grant_reports(self.assoc)
         super().send_accept()
 
     def _reject(self, context: PresentationContext, result: int) -> None:
@@ -275,7 +283,7 @@ class _DIMSE(DIMSEServiceProvider):  # type: ignore[misc]  # mypy does not follo
             return None, None
         _remove_file(self._served)
         self._served = message
-        if not isinstance(message, C_STORE | C_ECHO):
+        if not (isinstance(message, C_STORE | C_ECHO) or is_report(self.assoc, context_id, message)):
             self.dul.event_queue.put("Evt19")
             return None, None
         return context_id, message
@@ -373,8 +381,9 @@ def _end_wait(event: Event) -> None:
 
 def _is_served(sop_class: UID) -> bool:
     """Whether this is Verification, or storage; a class that PS3.6 does not name is taken for storage."""
-    is_nameless = sop_class.name in {"", sop_class}
-    return is_nameless or sop_class == Verification or "Storage" in sop_class.name
+    name = sop_class.name
+    is_storage = "Storage" in name and "Storage Commitment" not in name
+    return name in {"", sop_class} or sop_class == Verification or is_storage
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

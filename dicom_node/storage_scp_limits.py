@@ -13,10 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 
 MAXIMUM_COMMAND_SET = 1 << 16
 """Longest command set, in bytes: those of C-STORE and C-ECHO have some hundred."""
+
+MAXIMUM_REPORT = 1 << 20
+"""Longest report of storage commitment, in bytes: each of the instances that are asked for together has some 200."""
 
 _COMMAND = 0x01
 
@@ -107,7 +110,9 @@ def check_fragment(message: Any, fragment: bytes) -> None:  # noqa: ANN401 - pyn
     if not fragment[0] & _COMMAND:
         if isinstance(message, C_STORE_RQ):
             return
-        msg = "a data set that belongs to no C-STORE"
+        if isinstance(message, N_EVENT_REPORT_RQ) and message.data_set.tell() + len(fragment) <= MAXIMUM_REPORT:
+            return
+        msg = "a data set that belongs to no C-STORE, or a report that is too long"
         raise ValueError(msg)
     length = 0 if message is None else message.encoded_command_set.tell()
     if has_command or length + len(fragment) > MAXIMUM_COMMAND_SET:

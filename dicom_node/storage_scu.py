@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom.uid import UID
 from pynetdicom import _config, build_context
@@ -16,7 +16,7 @@ from dicom_node.storage_scu_association import Requestor
 from dicom_node.storage_scu_native import NATIVE_SYNTAXES, as_native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -163,29 +163,59 @@ class StorageSCU:
         return self._association
 
     def _request(self, contexts: Iterable[_Context]) -> Association:
-        remote = self._remote
-        ae = Requestor(remote.calling_ae_title)
-        ae.connection_timeout = remote.connect_timeout
-        ae.acse_timeout = remote.acse_timeout
-        ae.dimse_timeout = remote.dimse_timeout
-        requested = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
-        try:
-            association = ae.associate(
-                remote.host, remote.port, requested, remote.ae_title, _MAXIMUM_PDU_LENGTH, tls_args=self._tls
-            )
-        except OSError as error:
-            msg = f"the destination's address cannot be used: {error.strerror}"
-            raise DestinationDown(msg) from None
-        if not association.is_established:
-            raise _no_association(association)
-        # A PACS that sees A-ABORT logs an error; an association that is only idle ends in peace.
-        association.network_timeout_response = "A-RELEASE"
-        return association
+        return request_association(self._remote, self._tls, contexts)
 
     def _abort(self) -> None:
         association, self._association = self._association, None
         if association is not None:
             association.abort()
+
+
+def request_association(
+    remote: RemoteAE,
+    tls: tuple[Context, str] | None,
+    contexts: Iterable[_Context],
+    handlers: Sequence[tuple[Any, Any]] = (),
+) -> Association:
+    """Associate with a destination, or say why that cannot be done.
+
+    Parameters
+    ----------
+    contexts : iterable of (str, str)
+        Abstract and transfer syntaxes to propose.
+    handlers : sequence
+        ``(event, callable)`` as pynetdicom has them, for what the destination asks of us.
+
+    Raises
+    ------
+    DestinationDown
+        When no association comes about.
+    Hold
+        When the destination accepts none of the contexts.
+    """
+    ae = Requestor(remote.calling_ae_title)
+    ae.connection_timeout = remote.connect_timeout
+    ae.acse_timeout = remote.acse_timeout
+    ae.dimse_timeout = remote.dimse_timeout
+    requested = [build_context(abstract, syntax) for abstract, syntax in contexts]
+    try:
+        association = ae.associate(
+            remote.host,
+            remote.port,
+            requested,
+            remote.ae_title,
+            _MAXIMUM_PDU_LENGTH,
+            tls_args=tls,
+            evt_handlers=list(handlers),
+        )
+    except OSError as error:
+        msg = f"the destination's address cannot be used: {error.strerror}"
+        raise DestinationDown(msg) from None
+    if not association.is_established:
+        raise _no_association(association)
+    # A PACS that sees A-ABORT logs an error; an association that is only idle ends in peace.
+    association.network_timeout_response = "A-RELEASE"
+    return association
 
 
 def _proposal(asked: list[_Context]) -> list[_Context]:

@@ -187,9 +187,14 @@ class Deliverer:
         Probed after a failure, and closed.
     pace : Pace
         Times.
+    commits : bool
+        Whether the destination has still to commit to what it has stored (see :mod:`dicom_node.worker_commitment`).
     """
 
-    def __init__(self, destination: str, stage: SendStage, sender: Sender, pace: Pace) -> None:
+    def __init__(
+        self, destination: str, stage: SendStage, sender: Sender, pace: Pace, *, commits: bool = False
+    ) -> None:
+        self._commits = commits
         self._destination = destination
         self._stage = stage
         self._sender = sender
@@ -256,8 +261,10 @@ class Deliverer:
             queue.ledger.settle_delivery_held(delivery, _unexpected(error), None)
             line.exception("instance", action="held", reason=_unexpected(error), seconds=_since(started))
         else:
-            _settle(lambda: queue.ledger.settle_sent(delivery, status.status), self._pace)
-            line.info("instance", action="sent", status=str(status), seconds=_since(started))
+            settle = queue.ledger.settle_stored if self._commits else queue.ledger.settle_sent
+            _settle(lambda: settle(delivery, status.status), self._pace)
+            action = "stored" if self._commits else "sent"
+            line.info("instance", action=action, status=str(status), seconds=_since(started))
             with suppress(OSError):  # on a disk that is read-only: what stays is deleted when the queue is reconciled
                 queue.finish(delivery.entry_id)
 

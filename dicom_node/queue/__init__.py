@@ -23,18 +23,37 @@ from dicom_node.model import Origin, QueueEntry, SOPInstance, State, WaterMarks
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
 from dicom_node.queue.room import Room
+from dicom_node.queue.selection import Selection
 from dicom_node.queue.spool import Sidecar, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from dicom_node.model import Store
+    from dicom_node.model import CommitmentReport, Store
     from dicom_node.queue.object_spool import Look, ObjectSpool
 
     AnySpool = Spool | ObjectSpool
 
-__all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
+__all__ = [
+    "Accepted",
+    "Claim",
+    "EntrySummary",
+    "Ledger",
+    "Queue",
+    "Reconciliation",
+    "Selection",
+    "Sidecar",
+    "Spool",
+    "open_queue",
+]
+
+RESEND_SECONDS = 30.0
+"""How long an instance that a destination reports not to have waits before it is sent again."""
+
+EXPIRED_AT_ONCE = 10_000
+"""Rows that one look deletes, in transactions of some hundred: the next look is a minute away."""
 
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
@@ -87,12 +106,17 @@ class Queue:
     ledger : Ledger
     marks : WaterMarks, optional
         Within which instances are accepted.
+    keep_originals : float
+        Seconds that the original of an instance stays once it is SENT.
     """
 
-    def __init__(self, spool: AnySpool, ledger: Ledger, marks: WaterMarks | None = None) -> None:
+    def __init__(
+        self, spool: AnySpool, ledger: Ledger, marks: WaterMarks | None = None, keep_originals: float = 0.0
+    ) -> None:
         self.spool = spool
         self.ledger = ledger
         self.room = Room(spool, ledger, marks or WaterMarks())
+        self._keep_originals = keep_originals
 
     def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
@@ -130,19 +154,83 @@ class Queue:
         return known or entry.id, Accepted.DUPLICATE
 
     def finish(self, entry_id: str) -> bool:
-        """Delete the bytes of an instance that is SENT; False, and nothing done, when it is not."""
+        """Delete the bytes of an instance that is SENT, its original if it is not kept; False when it is not SENT."""
         entry = self.ledger.entry(entry_id).entry
         if entry.state is State.SENT:
-            self.spool.remove(entry.id, entry.attempts)
+            remove = self.spool.remove_attempts if self._keep_originals else self.spool.remove
+            remove(entry.id, entry.attempts)
         return entry.state is State.SENT
+
+    def purge(self, entry_id: str) -> bool:
+        """Delete the original of an instance that is SENT, however long it was to stay; False when there is none."""
+        entry = self.ledger.entry(entry_id).entry
+        is_kept = entry.state is State.SENT and self.spool.has_original(entry.id)
+        if is_kept:
+            self.spool.remove(entry.id, entry.attempts)
+        return is_kept
+
+    def expire_rows(self, keep_seconds: float, limit: int = EXPIRED_AT_ONCE) -> int:
+        """Delete the rows of instances that are SENT or DROPPED since so long, the oldest first; return how many.
+
+        A row whose bytes are still in the spool stays: without it they would be an instance that has arrived.
+        """
+        expired, last, look = 0, None, self.spool.look()
+        while expired < limit and (done := self.ledger.done_before(keep_seconds, _AT_ONCE, last)):
+            last = done[-1]
+            expired += self.ledger.forget([each.id for each in done if not look.has_original(each.id)])
+        return expired
+
+    def commit(
+        self, report: CommitmentReport, destinations: Collection[str], delay_seconds: float = RESEND_SECONDS
+    ) -> int:
+        """Write down what a destination reports on its storage, and delete the bytes of what is SENT by it.
+
+        Parameters
+        ----------
+        destinations : collection of str
+            Whose report it can be.
+        delay_seconds : float
+            How long what it has failed to store waits before it is sent again.
+
+        Returns
+        -------
+        int
+            Instances that are SENT by it.
+        """
+        sent = self.ledger.settle_report(report, destinations, delay_seconds)
+        for entry_id in sent:
+            with suppress(OSError):  # What stays goes at the next reconcile.
+                self.finish(entry_id)
+        return len(sent)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up and delete its bytes; False when it is sent or dropped already."""
-        entry = self.ledger.entry(entry_id).entry
-        dropped = self.ledger.drop(entry.id)
-        if dropped:
-            self.spool.remove(entry.id, entry.attempts)
-        return dropped
+        return self.drop_all([self.ledger.entry(entry_id).entry.id]) > 0
+
+    def drop_all(self, entry_ids: Sequence[str], *, overwrite: bool = False) -> int:
+        """Give instances up and delete their bytes; those that are sent or dropped already stay as they are.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Whether the bytes are overwritten before, and the rows forget UIDs and digests. Only what is held, and not
+            in the hands of a worker, can go so: what is overwritten must not be sent. After a crash in between it is
+            still held, and has to be dropped again.
+
+        Returns
+        -------
+        int
+            How many went.
+        """
+        if overwrite:
+            held = self.ledger.hold_for_removal(entry_ids)
+            for each in held:
+                self.spool.overwrite(each.id, each.attempts)
+            entry_ids = [each.id for each in held]
+        dropped = self.ledger.drop_all(entry_ids, anonymous=overwrite)
+        for each in dropped:
+            self.spool.remove(each.id, each.attempts)
+        return len(dropped)
 
     def reconcile(self, older_than_seconds: float = 3600.0) -> Reconciliation:
         """Make the ledger agree with the spool, while receivers, redactors and senders work.
@@ -168,7 +256,10 @@ class Queue:
         entry_ids = self.spool.entry_ids()
         while some := list(islice(entry_ids, _AT_ONCE)):
             states = self.ledger.states(some)
-            found.update(self._check_bytes(each, states.get(each), older_than_seconds) for each in some)
+            kept = self.ledger.sent_within(some, self._keep_originals)
+            found.update(
+                self._check_bytes(each, states.get(each), older_than_seconds) for each in some if each not in kept
+            )
         swept = self.spool.sweep(older_than_seconds, keep={entry_id for entry_id, _, _ in rows})
         swept += self._sweep_attempts(older_than_seconds)
         del found["as_it_should_be"]
@@ -255,6 +346,7 @@ def open_queue(
     marks: WaterMarks | None = None,
     store: Store | None = None,
     *,
+    keep_originals: float = 0.0,
     beside_newer: bool = False,
 ) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
@@ -290,7 +382,7 @@ def open_queue(
     except (SQLAlchemyError, OSError) as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
-    return Queue(spool, ledger, marks)
+    return Queue(spool, ledger, marks, keep_originals)
 
 
 def _spool(local: Spool, store: Store | None) -> AnySpool:

@@ -50,9 +50,8 @@ class Destinations(Database):
 
     def hold_unknown_destinations(self, known: Collection[str]) -> int:
         """Hold deliveries to destinations that nobody sends to: they would wait for ever unseen."""
-        is_lost = and_(
-            delivery.c.state == State.REDACTED, delivery.c.owner.is_(None), delivery.c.destination.not_in(list(known))
-        )
+        is_open = delivery.c.state.in_((State.REDACTED, State.STORED))
+        is_lost = and_(is_open, delivery.c.owner.is_(None), delivery.c.destination.not_in(list(known)))
         reason = "its destination is no longer configured"
         return self._write(lambda connection: change(connection, delivery, is_lost, state=State.HELD, reason=reason))
 

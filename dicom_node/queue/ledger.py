@@ -19,11 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, QueueEntry, RedactedFile, State
+from dicom_node.queue.commitment import Commitments
 from dicom_node.queue.database import change, now
 from dicom_node.queue.destinations import Destinations, is_waiting
 from dicom_node.queue.operator import Operator
 from dicom_node.queue.recovery import Recovery
-from dicom_node.queue.schema import delivery, delivery_of, entry_of, instance
+from dicom_node.queue.schema import NOBODYS, delivery, delivery_of, entry_of, instance
 from dicom_node.queue.transitions import (
     DELIVERY_DEATHS,
     INSTANCE_DEATHS,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Ledger(Destinations, Operator, Recovery):
+class Ledger(Commitments, Destinations, Operator, Recovery):
     """What is known of every instance; one code path for SQLite and PostgreSQL.
 
     Every method is one transaction, durable when it returns. A settle returns False when the fence was lost: the work
@@ -132,6 +133,16 @@ class Ledger(Destinations, Operator, Recovery):
                 # State and lease are what the index knows, the owner is not.
                 in_hand = and_(table.c.state == state, table.c.lease_until.is_not(None), table.c.owner == owner)
                 change(connection, table, in_hand, lease_until=now(connection))
+
+        self._write(write)
+
+    def give_back_all(self, owner: str) -> None:
+        """End the leases of a worker that had to be ended itself: what it had in hand is due at once, and no death."""
+
+        def write(connection: Connection) -> None:
+            for table, state, *_ in (INSTANCE_DEATHS, DELIVERY_DEATHS):
+                in_hand = and_(table.c.state == state, table.c.lease_until.is_not(None), table.c.owner == owner)
+                change(connection, table, in_hand, **NOBODYS)
 
         self._write(write)
 

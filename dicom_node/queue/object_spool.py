@@ -240,8 +240,25 @@ class ObjectSpool:
         OSError
             When the store does not: what stays is deleted by reconcile.
         """
-        self._delete([_original(entry_id), *(_clean(f"{entry_id}.{each}.dcm") for each in range(attempts + 1))])
+        self._delete([_original(entry_id)])
+        self.remove_attempts(entry_id, attempts)
         self._delete([_note(entry_id)])
+
+    def remove_attempts(self, entry_id: str, attempts: int) -> None:
+        """Delete the clean files of an entry of up to ``attempts`` attempts."""
+        self._delete([_clean(f"{entry_id}.{each}.dcm") for each in range(attempts + 1)])
+
+    def overwrite(self, entry_id: str, attempts: int) -> None:
+        """Refuse: what is put in the place of an object is another object, and says nothing of the first one's bytes.
+
+        Raises
+        ------
+        ConfigurationError
+            Always.
+        """
+        del entry_id, attempts
+        msg = "spool: what stands in a store cannot be overwritten; drop it without, and see to the store's versions"
+        raise ConfigurationError(msg)
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was: here, and of this machine's own."""

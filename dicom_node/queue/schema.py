@@ -39,6 +39,9 @@ FINAL = (State.SENT, State.DROPPED)
 NOBODYS: dict[str, Any] = {"owner": None, "lease_until": None}
 """The lease columns of a row that nobody works on."""
 
+UNASKED: dict[str, Any] = {"transaction_uid": None, "requests": 0}
+"""The commitment columns of a delivery that starts anew: a report on an earlier request says nothing of it."""
+
 metadata = MetaData()
 
 
@@ -79,6 +82,13 @@ instance = Table(
     Index("instance_lease", "state", "lease_until"),
     Index("instance_sop_instance_uid", "sop_instance_uid"),
 )
+# What retention looks for; partial, so that rows that are worked on do not pay for it.
+Index(
+    "instance_done",
+    instance.c.updated_at,
+    sqlite_where=instance.c.state.in_(FINAL),
+    postgresql_where=instance.c.state.in_(FINAL),
+)
 
 delivery = Table(
     "delivery",
@@ -88,8 +98,12 @@ delivery = Table(
     *_work_columns(),
     Column("failures", Integer, nullable=False, default=0),
     Column("status", Integer),
+    # Of the last request for storage commitment, and how many there were since the delivery was begun or tried anew.
+    Column("transaction_uid", Text),
+    Column("requests", Integer, nullable=False, default=0, server_default="0"),
     Index("delivery_claim", "destination", "state", "not_before"),
     Index("delivery_lease", "state", "lease_until"),
+    Index("delivery_transaction", "transaction_uid"),
 )
 
 destination = Table(

@@ -301,9 +301,24 @@ class Spool:
         late worker's file) has no original any more, and goes at the next :meth:`sweep`.
         """
         self.original(entry_id).unlink(missing_ok=True)
+        self.remove_attempts(entry_id, attempts)
+        self._sidecar(entry_id).unlink(missing_ok=True)
+
+    def remove_attempts(self, entry_id: str, attempts: int) -> None:
+        """Delete the clean files of an entry of up to ``attempts`` attempts."""
         for attempt in range(attempts + 1):
             self.redacted(f"{entry_id}.{attempt}.dcm").unlink(missing_ok=True)
-        self._sidecar(entry_id).unlink(missing_ok=True)
+
+    def overwrite(self, entry_id: str, attempts: int) -> None:
+        """Write zeros over everything of an entry, durably, before :meth:`remove` deletes it.
+
+        That is the file's content as the file system has it. Where a file system or a disk keeps older content beside
+        (copy on write, snapshots, a journal of data, flash), it stays there: against that only encryption helps.
+        """
+        clean = [self.redacted(f"{entry_id}.{attempt}.dcm") for attempt in range(attempts + 1)]
+        for path in (self.original(entry_id), *clean, self._sidecar(entry_id)):
+            with suppress(FileNotFoundError):
+                _overwrite(path)
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was.
@@ -413,6 +428,15 @@ def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        left = os.fstat(file.fileno()).st_size
+        while left:
+            left -= file.write(bytes(min(left, _BUFFER)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _remove(*paths: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dicom_node.model import Delivery, QueueEntry, State
 from dicom_node.queue.database import change, now
-from dicom_node.queue.schema import NOBODYS, deliveries, delivery, instance, row_of
+from dicom_node.queue.schema import NOBODYS, UNASKED, deliveries, delivery, instance, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -162,7 +162,8 @@ def set_destinations(connection: Connection, entry_id: str, destinations: Abstra
         "not_before": select(instance.c.not_before).where(instance.c.id == entry_id).scalar_subquery(),
     }
     # Rows that stay keep their attempts: a late sender's fence must not fit again.
-    change(connection, delivery, is_unsent, **due, **NOBODYS, failures=0, deaths=0, reason=None, status=None)
+    anew = {**NOBODYS, **UNASKED, "failures": 0, "deaths": 0, "reason": None, "status": None}
+    change(connection, delivery, is_unsent, **due, **anew)
     rows = connection.execute(select(delivery.c.destination).where(delivery.c.instance_id == entry_id))
     for name in sorted(destinations - set(rows.scalars())):
         new = {"instance_id": entry_id, "destination": name, "updated_at": now(connection), **due}

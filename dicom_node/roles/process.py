@@ -38,11 +38,15 @@ def run(role: Role, main: RoleMain) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        marks = configuration.receive.water_marks
         # Whether the ledger is too new is asked where the node is started. Its processes, which are started again when
         # they die, go on after another machine has altered the ledger.
         queue = open_queue(
-            configuration.data_dir, configuration.ledger_url, marks, configuration.store, beside_newer=True
+            configuration.data_dir,
+            configuration.ledger_url,
+            configuration.receive.water_marks,
+            configuration.store,
+            keep_originals=configuration.retention.originals_seconds,
+            beside_newer=True,
         )
         main(configuration, queue, stop)
     except DicomNodeError as error:

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
     """Receive until told to stop, then let associations end."""
-    scp = StorageSCP(configuration.receive, queue)
+    scp = StorageSCP(configuration.receive, queue, configuration.reporters)
     host, port = scp.start()
     log.info("listening", ae_title=configuration.receive.ae_title, host=host, port=port)
     say_ready()

@@ -127,7 +127,7 @@ def test_every_job_is_done_exactly_once_by_several_processes_while_another_recon
     assert said(reconciler)
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert sorted(lines) == sorted(f"{what} {each}" for what in ("redacted", "PACS", "RESEARCH") for each in entries)
-    assert queue.ledger.counts() == {"RECEIVED": 0, "REDACTED": 0, "SENT": JOBS, "HELD": 0, "DROPPED": 0}
+    assert queue.ledger.counts() == {"RECEIVED": 0, "REDACTED": 0, "STORED": 0, "SENT": JOBS, "HELD": 0, "DROPPED": 0}
     assert names(queue.spool) == set()
     queue.ledger.close()
 

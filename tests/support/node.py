@@ -53,6 +53,8 @@ class Node:
         Where it runs; on this machine's own address without one.
     ledger_from_here : str, optional
         URL of the ledger for this process, where it is another than for the node.
+    queue : mapping, optional
+        Of the configuration, beside short times.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Node:
         redactors: int = 2,
         machine: Machine | None = None,
         ledger_from_here: str = "",
+        queue: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -87,7 +90,7 @@ class Node:
             "ledger": ledger,
             "spool": spool,
             "receive": {"host": host, "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
-            "queue": {**times, "lease_seconds": lease_seconds},
+            "queue": {**times, "lease_seconds": lease_seconds, **(queue or {})},
             "redact": {"processes": redactors},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],

@@ -67,6 +67,7 @@ def test_the_default_file_shows_the_defaults_of_the_code() -> None:
         config.Receive,
         config.ReceiveTLS,
         config.Queue,
+        config.Retention,
         config.Redact,
         config.Route,
         DicomDestination,
@@ -261,3 +262,56 @@ def test_what_is_not_said_of_the_water_marks_follows_from_their_neighbours() -> 
     assert marks == WaterMarks(minimum_free=800, resume_free=900, high_water=8000, low_water=7000)
     said = config.Receive(minimum_free_bytes=1, resume_free_bytes=2, high_water_bytes=4, low_water_bytes=3).water_marks
     assert said == WaterMarks(1, 2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("{originals: keep}", "rows: allowed is not less than originals"),
+        ("{originals: 100, rows: 90}", "rows: allowed is not less than originals"),
+        ("{rows: -1}", "retention.rows"),
+        ("{rows: never}", "'keep'"),
+    ],
+)
+def test_a_row_stays_as_long_as_the_original_that_it_tells_of(tmp_path: Path, told: str, said: str) -> None:
+    assert said in said_of(tmp_path, f"retention: {told}\n{SMALLEST}")
+
+
+def test_days_may_be_parts_of_one_and_keep_means_for_ever(tmp_path: Path) -> None:
+    text = f"retention: {{originals: 0.5, rows: keep}}\n{SMALLEST}"
+    retention = config.load(written(tmp_path, text)).retention
+    assert (retention.originals_seconds, retention.rows_seconds) == (43200.0, float("inf"))
+
+
+COMMITTING = """
+receive: {receive}
+destinations: {{pacs: {{ae_title: PACS, host: 127.0.0.1, port: 104, storage_commitment: true, {more}}}}}
+routes: [{{name: all, destinations: [pacs]}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("receive", "more", "said"),
+    [
+        ("{calling_ae_titles: [CT1]}", "", "its reports come from PACS: receive.calling_ae_titles has to have it"),
+        ("{}", "calling_ae_title: SENDER", "its reports go to SENDER: receive.called_ae_titles has to have it"),
+    ],
+)
+def test_a_destination_whose_report_would_not_get_in_is_an_error(
+    tmp_path: Path, receive: str, more: str, said: str
+) -> None:
+    said_there = said_of(tmp_path, COMMITTING.format(receive=receive, more=more))
+    assert f"destinations.pacs.storage_commitment: {said}" in said_there
+
+
+@pytest.mark.parametrize(
+    ("receive", "more"),
+    [
+        ("{calling_ae_titles: [CT1, PACS]}", ""),
+        ("{called_ae_titles: [SENDER]}", "calling_ae_title: SENDER"),
+        ("{any_called_ae_title: true}", "calling_ae_title: SENDER"),
+    ],
+)
+def test_destinations_that_commit_are_those_that_may_report(tmp_path: Path, receive: str, more: str) -> None:
+    configuration = config.load(written(tmp_path, COMMITTING.format(receive=receive, more=more)))
+    assert configuration.reporters == {"PACS": ["pacs"]}

@@ -81,9 +81,9 @@ def one_of_each(ledger: Ledger) -> dict[str, QueueEntry]:
 
 
 def test_counts_say_where_instances_stand_and_a_held_delivery_counts_as_held(ledger: Ledger) -> None:
-    assert ledger.counts() == dict.fromkeys(("RECEIVED", "REDACTED", "SENT", "HELD", "DROPPED"), 0)
+    assert ledger.counts() == dict.fromkeys(("RECEIVED", "REDACTED", "STORED", "SENT", "HELD", "DROPPED"), 0)
     one_of_each(ledger)
-    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "SENT": 1, "HELD": 2, "DROPPED": 1}
+    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "STORED": 0, "SENT": 1, "HELD": 2, "DROPPED": 1}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_only_what_is_held_is_retried_or_released(ledger: Ledger) -> None:
     for name in ("received", "redacted", "sent", "dropped"):
         assert not ledger.retry(entries[name].id)
         assert not ledger.release(entries[name].id, "pass", ["PACS"])
-    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "SENT": 1, "HELD": 2, "DROPPED": 1}
+    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "STORED": 0, "SENT": 1, "HELD": 2, "DROPPED": 1}
 
 
 @pytest.mark.parametrize("make", [held, delivery_held])
