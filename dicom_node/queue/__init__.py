@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, SOPInstance, State
+from dicom_node.model import Origin, Priority, QueueEntry, SOPInstance, State
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
 from dicom_node.queue.spool import Sidecar, Spool
@@ -80,7 +80,9 @@ class Queue:
         self.spool = spool
         self.ledger = ledger
 
-    def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
+    def accept(
+        self, incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority = Priority.MEDIUM
+    ) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
 
         Parameters
@@ -98,11 +100,11 @@ class Queue:
         SpoolFull
             Nothing was accepted; the sender keeps its copy.
         """
-        entry = _new_entry(incoming, instance, origin)
+        entry = _new_entry(incoming, instance, origin, priority)
         known = self.ledger.find(entry)
         if known is None:
             self.spool.check_room()
-            self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
+            self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size, priority))
             # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
             # connection can break after the server has committed), and a row without bytes would make the resend a
             # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
@@ -182,7 +184,15 @@ class Queue:
             log.error("bytes without a readable sidecar", entry_id=entry_id)
             return "unreadable"
         # Its receiver may be about to insert the row itself: the same id is accepted twice without harm.
-        entry = QueueEntry(entry_id, sidecar.instance, sidecar.origin, State.RECEIVED, sidecar.sha256, sidecar.size)
+        entry = QueueEntry(
+            entry_id,
+            sidecar.instance,
+            sidecar.origin,
+            State.RECEIVED,
+            sidecar.sha256,
+            sidecar.size,
+            priority=sidecar.priority,
+        )
         if self.ledger.accept(entry) is Accepted.NEW:
             return "inserted"
         # A receiver may still wait to insert this row. Were the other entry dropped meanwhile, it would succeed, and
@@ -229,7 +239,7 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
     return Queue(spool, ledger)
 
 
-def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:
+def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority) -> QueueEntry:
     try:
         with incoming.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -237,4 +247,4 @@ def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEn
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None
-    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size)
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size, priority=priority)

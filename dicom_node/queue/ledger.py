@@ -12,15 +12,17 @@ in a circle.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
-from dicom_node.model import Delivery, QueueEntry, RedactedFile, State
+from dicom_node.model import Delivery, Priority, QueueEntry, RedactedFile, State
 from dicom_node.queue.database import change, now
-from dicom_node.queue.destinations import Destinations, is_waiting
+from dicom_node.queue import turns
+from dicom_node.queue.destinations import Destinations, is_waiting, lock
 from dicom_node.queue.operator import Operator
 from dicom_node.queue.recovery import Recovery
 from dicom_node.queue.schema import delivery, delivery_of, entry_of, instance
@@ -80,7 +82,7 @@ class Ledger(Destinations, Operator, Recovery):
             raise _unwritable(error) from None
 
     def claim(self, owner: str, lease_seconds: float) -> QueueEntry | None:
-        """Claim the oldest instance that waits for redaction; None when none is due.
+        """Claim the instance whose redaction is next, by priority and age; None when none is due.
 
         Instances on which the worker died twice are held on the way.
         """
@@ -88,22 +90,42 @@ class Ledger(Destinations, Operator, Recovery):
         def write(connection: Connection) -> QueueEntry | None:
             time = now(connection)
             bury(connection, INSTANCE_DEATHS, time)
-            row = connection.execute(claimable_entries(time)).mappings().first()
-            if row is None:
-                return None
-            return lease(connection, entry_of(row), owner, lease_seconds, time)
+            rows = turns.first(connection, partial(claimable_entries, time=time), 1)
+            return lease(connection, entry_of(rows[0]), owner, lease_seconds, time) if rows else None
 
         return self._write(write)
 
     def claim_deliveries(self, destination: str, owner: str, lease_seconds: float, limit: int) -> list[Delivery]:
-        """Claim the oldest deliveries that are due at a destination; none when it is paused or down."""
+        """Claim the next deliveries, by priority and age, at a destination; none when it is paused or down."""
 
         def write(connection: Connection) -> list[Delivery]:
             time = now(connection)
             if connection.execute(is_waiting(destination, time)).first():
                 return []
             bury(connection, DELIVERY_DEATHS, time)
-            rows = connection.execute(claimable_deliveries(destination, time, limit)).mappings().all()
+            rows = turns.first(connection, partial(claimable_deliveries, destination, time=time, limit=limit), limit)
+            return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
+
+        return self._write(write)
+
+    def claim_run(
+        self, destination: str, owner: str, lease_seconds: float, limit: int, last_study: str = ""
+    ) -> list[Delivery]:
+        """Claim the next deliveries of one study, in order of receipt, at a destination that keeps it.
+
+        Parameters
+        ----------
+        last_study : str
+            Study Instance UID of the last run: that study is gone on with where it is fair.
+        """
+
+        def write(connection: Connection) -> list[Delivery]:
+            lock(connection, destination)
+            time = now(connection)
+            if connection.execute(is_waiting(destination, time)).first():
+                return []
+            bury(connection, DELIVERY_DEATHS, time)
+            rows = turns.run(connection, destination, time, limit, last_study)
             return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
 
         return self._write(write)
@@ -138,7 +160,13 @@ class Ledger(Destinations, Operator, Recovery):
         """End a lease without a result, as at a drain: the work is due at once, for anyone, and nobody died of it."""
         return self._write(lambda connection: settle(connection, claim))
 
-    def settle_redacted(self, entry: QueueEntry, file: RedactedFile, destinations: Sequence[str]) -> bool:
+    def settle_redacted(
+        self,
+        entry: QueueEntry,
+        file: RedactedFile,
+        destinations: Sequence[str],
+        priority: Priority = Priority.MEDIUM,
+    ) -> bool:
         """Hand a clean file to its destinations; to those that have the instance already it is not sent again.
 
         Raises
@@ -154,7 +182,7 @@ class Ledger(Destinations, Operator, Recovery):
         def write(connection: Connection) -> bool:
             if not settle(connection, entry, state=State.REDACTED, reason=None, **clean):
                 return False
-            set_destinations(connection, entry.id, set(destinations))
+            set_destinations(connection, entry, set(destinations), priority)
             settle_whole(connection, entry.id)
             return True
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_
 from dicom_node.model import Delivery, QueueEntry, State
 from dicom_node.queue.database import Database, change, now
 from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
+from dicom_node.queue.transitions import hold_waiting_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -101,8 +102,15 @@ class Operator(Database):
 
     def hold(self, entry_id: str, reason: str) -> bool:
         """Hold an instance whoever works on it, all of its deliveries too; False when it is sent or dropped already."""
-        is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
-        return self._change(instance, is_open, state=State.HELD, reason=reason, **NOBODYS)
+
+        def write(connection: Connection) -> bool:
+            is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
+            if not change(connection, instance, is_open, state=State.HELD, reason=reason, **NOBODYS):
+                return False
+            hold_waiting_deliveries(connection, entry_id)
+            return True
+
+        return self._write(write)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up, so that a resend of it is processed anew; False when it is sent or dropped already.

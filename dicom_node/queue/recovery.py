@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
 from dicom_node.model import State
-from dicom_node.queue.database import Database
+from dicom_node.queue.database import Database, change
 from dicom_node.queue.schema import FINAL, NOBODYS, delivery, instance
+from dicom_node.queue.transitions import hold_waiting_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,14 @@ class Recovery(Database):
         is_new = or_(instance.c.state != State.HELD, instance.c.fingerprint.is_not(None))
         is_waiting = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL), is_new)
         held = {"state": State.HELD, "reason": "its bytes are missing from the spool", "fingerprint": None}
-        return self._change(instance, is_waiting, **held, **NOBODYS)
+
+        def write(connection: Connection) -> bool:
+            if not change(connection, instance, is_waiting, **held, **NOBODYS):
+                return False
+            hold_waiting_deliveries(connection, entry_id)
+            return True
+
+        return self._write(write)
 
     def redact_again(self, entry_id: str, missing_file: str) -> bool:
         """Send an instance back to redaction because its clean file is gone, unless it has another by now."""
