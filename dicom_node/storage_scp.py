@@ -21,13 +21,14 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
-from dicom_node.model import Origin
+from dicom_node.model import Origin, Priority
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_header import read_header
 from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pynetdicom.events import Event
@@ -58,11 +59,19 @@ class StorageSCP:
         How the node is called, and by whom.
     queue : Queue
         Where instances go; its spool has been prepared.
+    priority_of : callable, optional
+        Tells the priority of an instance by what it is, where it came from and its file.
     """
 
-    def __init__(self, receive: Receive, queue: Queue) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        queue: Queue,
+        priority_of: Callable[[SOPInstance, Origin, Path], Priority] = lambda *_: Priority.MEDIUM,
+    ) -> None:
         self._receive = receive
         self._queue = queue
+        self._priority_of = priority_of
         self._server: AssociationServer | None = None
 
     @property
@@ -143,7 +152,8 @@ class StorageSCP:
         """Put a received file into the queue; it is durable when this returns."""
         self._queue.spool.check_room()
         instance = _identity(path, event)
-        return self._queue.accept(path, instance, _origin(event))
+        origin = _origin(event)
+        return self._queue.accept(path, instance, origin, self._priority_of(instance, origin, path))
 
 
 def _identity(path: Path, event: Event) -> SOPInstance:

@@ -50,16 +50,16 @@ def run(connection: Connection, destination: str, time: float, limit: int, last_
     last_study : str
         The one that was sent last; it is gone on with if that is fair.
     """
-    heads = first(connection, lambda priority: _heads(destination, priority, time), 1)
-    if not heads:
+    head = first(connection, lambda priority: heads(destination, priority, time), 1)
+    if not head:
         return []
     same = _of_study(connection, destination, last_study, time, limit) if last_study else []
-    if same and _turn(same[0]) <= _turn(heads[0]) + STAYS:
+    if same and _turn(same[0]) <= _turn(head[0]) + STAYS:
         return same
-    return _of_study(connection, destination, heads[0]["study_instance_uid"], time, limit)
+    return _of_study(connection, destination, head[0]["study_instance_uid"], time, limit)
 
 
-def _heads(destination: str, priority: Priority, time: float) -> Select[Any]:
+def heads(destination: str, priority: Priority, time: float) -> Select[Any]:
     """Select the first delivery of a priority that no other of its study has to go before."""
     may_go = and_(is_due_at(destination, time), delivery.c.priority == int(priority), not_(_is_held_back(time)))
     return deliveries().where(may_go).order_by(delivery.c.not_before).limit(1)

@@ -48,7 +48,8 @@ def _deliver(
     name, sender = destination
     times = pace(configuration)
     stage = partial(send_instance, spool=queue.spool, sender=sender)
-    deliverer = Deliverer(name, stage, sender, times)
+    by_study = configuration.destinations[name].order == "study"
+    deliverer = Deliverer(name, stage, sender, times, by_study=by_study)
     used = time.monotonic()
 
     def step() -> bool:
