@@ -216,7 +216,8 @@ class Route(_Frozen):
     ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are
     ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard patterns (``*``, ``?``) or
     lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict`` says unless it is given.
-    ``priority`` is that of PS3.7 (C-STORE-RQ): ``high`` is worked on as if it had come a day earlier, ``low`` a day later.
+    ``priority`` is that of a C-STORE-RQ (PS3.7): ``high`` is worked on as if it had come a day earlier, ``low`` as if a
+    day later.
     """
 
     name: Name

@@ -52,7 +52,7 @@ class Defer(DicomNodeError):  # noqa: N818
 
 
 class DestinationBusy(Defer):
-    """This instance was not taken, and others may fare no better: lost associations, full disks."""
+    """An instance was not taken, and others may fare no better: lost associations, full disks."""
 
 
 class DestinationDown(Defer):

@@ -35,7 +35,7 @@ BATCH = 32
 """Deliveries claimed together: as many as one association carries without a look at the ledger."""
 
 BUSY_IN_A_ROW = 3
-"""After so many deliveries that did not come through, and might not be to blame, the destination is taken to be down."""
+"""After so many deliveries that did not come through, and may not be to blame, the destination is taken to be down."""
 
 RENEWALS = 4
 """Renewals in one lease: three may be late."""
@@ -135,7 +135,9 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
             line.exception("instance", action="held", reason=reason, seconds=_since(started))
             _settle(lambda: queue.ledger.settle_held(entry, reason), pace)
         else:
-            settled = _settle(lambda: queue.ledger.settle_redacted(entry, done.file, done.destinations, done.priority), pace)
+            settled = _settle(
+                lambda: queue.ledger.settle_redacted(entry, done.file, done.destinations, done.priority), pace
+            )
             line.info(
                 "instance",
                 action="redacted" if settled else "lost",

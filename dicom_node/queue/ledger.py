@@ -20,8 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, Priority, QueueEntry, RedactedFile, State
-from dicom_node.queue.database import change, now
 from dicom_node.queue import turns
+from dicom_node.queue.database import change, now
 from dicom_node.queue.destinations import Destinations, is_waiting, lock
 from dicom_node.queue.operator import Operator
 from dicom_node.queue.recovery import Recovery

@@ -104,9 +104,7 @@ def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
 
 def claimable_entries(priority: Priority, time: float) -> Select[Any]:
     """Select the one instance of a priority that is redacted next."""
-    is_due = and_(
-        instance.c.state == State.RECEIVED, instance.c.priority == int(priority), is_free(instance, time)
-    )
+    is_due = and_(instance.c.state == State.RECEIVED, instance.c.priority == int(priority), is_free(instance, time))
     first = select(instance).where(is_due).order_by(instance.c.not_before).limit(1)
     return first.with_for_update(skip_locked=True)
 

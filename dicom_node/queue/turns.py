@@ -1,7 +1,7 @@
 """Whose turn it is: priorities, and the order within a study for destinations that keep it.
 
-A priority is a lead in time and not a class before another: HIGH counts as received a day earlier than MEDIUM, LOW a day
-later. So what is urgent goes before a day's backlog, and nothing waits for ever behind others that keep coming.
+A priority is a lead in time and not a class before another: HIGH counts as received a day earlier than MEDIUM, LOW as a
+day later. So what is urgent goes before a day's backlog, and nothing waits for ever behind others that keep coming.
 
 Where the order within a study is kept, deliveries are claimed in runs: the next ones of one study, in order of receipt,
 up to the first that is in somebody's hands, waits after a failure, or is not redacted yet. What is held is for an
@@ -113,5 +113,5 @@ def _locked(connection: Connection, destination: str, entry_ids: list[str], time
     """Lock these deliveries, up to the first that an operator has taken out meanwhile."""
     chosen = deliveries().where(is_due_at(destination, time), delivery.c.instance_id.in_(entry_ids))
     ordered = chosen.order_by(delivery.c.arrived_at, delivery.c.instance_id).with_for_update(of=delivery)
-    rows = connection.execute(ordered).mappings().all()
-    return [row for row, entry_id in takewhile(lambda pair: pair[0]["instance_id"] == pair[1], zip(rows, entry_ids))]
+    found = zip(connection.execute(ordered).mappings(), entry_ids, strict=False)
+    return [row for row, _ in takewhile(lambda pair: pair[0]["instance_id"] == pair[1], found)]

@@ -28,6 +28,10 @@ from dicom_node.queue.schema import delivery, instance, row_of
 from dicom_node.stages import send_instance
 from dicom_node.worker import BATCH, Deliverer, Leases, Pace
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.support.postgresql import PostgreSQL
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterable, Iterator
@@ -239,7 +243,9 @@ def run(arguments: argparse.Namespace) -> None:
         cases = [(case.name, compare(case, next(urls), arguments.instances, arguments.rounds)) for case in CASES]
         folder = to_a_folder(Path(name), next(urls), arguments.instances, arguments.rounds)
         cases.append(("from the spool to a folder", folder))
-    print(f"ledger on {arguments.ledger}: claimed and settled a second, with {FEW} waiting and with {arguments.instances}")
+    print(
+        f"ledger on {arguments.ledger}: claimed and settled a second, with {FEW} waiting and with {arguments.instances}"
+    )
     # Round by round: another's work on the same disk is in both halves of a round, and not in those of all rounds.
     ratios = [median(few / many for few, many in zip(*rates, strict=True)) for _, rates in cases]
     for (what, (few, many)), ratio in zip(cases, ratios, strict=True):
@@ -252,19 +258,7 @@ def _urls(kind: str, folder: Path, stack: ExitStack) -> Iterator[tuple[str, str]
     """Return pairs of ledgers that are not made yet."""
     if kind == "sqlite":
         return ((f"sqlite:///{folder / f'{n}.db'}", f"sqlite:///{folder / f'{n}-many.db'}") for n in count())
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    from tests.support.postgresql import PostgreSQL
-
     server = PostgreSQL()
     stack.callback(server.end)
     server.start()
     return ((server.new_ledger(), server.new_ledger()) for _ in count())
-
-
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    command = commands.add_parser("waiting", help="whether 50,000 that wait make the queue slower than 100 do")
-    command.add_argument("--instances", type=int, default=50_000)
-    command.add_argument("--rounds", type=int, default=5, help="of 100 each; so many times 100 have to be waiting")
-    command.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite")
-    command.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""Destinations that take what they should not, or do not take what they should: what is seen, and what becomes of it."""
+"""Destinations that are slow, abort or refuse: what is seen of each, and that nothing is lost by it."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_what_is_urgent_overtakes_a_backlog_and_a_study_keeps_its_order(
     make_node: Callable[..., Node], tmp_path: Path
 ) -> None:
     pacs = ScriptedSCP("PACS")
-    routes = [
+    routes: list[dict[str, object]] = [
         {"name": "urgent", "match": {"StudyID": "URGENT"}, "priority": "high"},
         {"name": "others", "priority": "low"},
     ]

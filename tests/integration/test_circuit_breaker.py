@@ -6,7 +6,6 @@ import threading
 import uuid
 from contextlib import closing
 from functools import partial
-
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,8 +72,13 @@ def peer() -> Iterator[ScriptedSCP]:
 
 def redacted(queue: Queue, image: Path) -> str:
     dataset = dcmread(image, stop_before_pixels=True)
-    uids = dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.StudyInstanceUID, dataset.SeriesInstanceUID
-    instance = SOPInstance(*map(str, uids), str(dataset.file_meta.TransferSyntaxUID))
+    instance = SOPInstance(
+        str(dataset.SOPClassUID),
+        str(dataset.SOPInstanceUID),
+        str(dataset.StudyInstanceUID),
+        str(dataset.SeriesInstanceUID),
+        str(dataset.file_meta.TransferSyntaxUID),
+    )
     incoming = queue.spool.incoming / uuid.uuid4().hex
     incoming.write_bytes(image.read_bytes())
     queue.accept(incoming, instance, Origin("CT1", "NODE", "127.0.0.1", 1.0))
@@ -115,7 +119,9 @@ def test_one_c_echo_a_wait_probes_for_all_senders_and_only_after_success_goes_an
             wait_until("it is probed", lambda seen=seen: peer.echoes >= seen + PROBES)  # type: ignore[misc]
             for machine in machines:
                 machine.end()
-            assert failures(ledger_url) == 1 + peer.echoes, "each failure in a row is one C-ECHO of one of three senders"
+            assert failures(ledger_url) == 1 + peer.echoes, (
+                "each failure in a row is one C-ECHO of one of three senders"
+            )
         assert peer.asked == []
         assert deliveries(ledger, ids) == untouched
         peer.behaviour = WELL

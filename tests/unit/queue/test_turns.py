@@ -51,7 +51,9 @@ def redact(ledger: Ledger, priority: Priority | None = None, *destinations: str)
     entry = ledger.claim("redactor", LEASE)
     assert entry is not None
     file = RedactedFile("clean", Path("clean"), INSTANCE, 300)
-    assert ledger.settle_redacted(entry, file, destinations or ["PACS"], entry.priority if priority is None else priority)
+    assert ledger.settle_redacted(
+        entry, file, destinations or ["PACS"], entry.priority if priority is None else priority
+    )
     return entry
 
 
