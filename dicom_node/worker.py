@@ -263,7 +263,7 @@ class Deliverer:
         except Defer as defer:
             self._busy = busy + 1 if isinstance(defer, DestinationBusy) else 0
             pause = delay(delivery.failures + 1, self._pace.retry, self._pace.retry_maximum, random.random)
-            queue.ledger.settle_deferred(delivery, str(defer), pause)
+            queue.ledger.settle_deferred(delivery, str(defer), pause, with_study=self._by_study)
             line.warning("instance", action="deferred", reason=str(defer), seconds=_since(started))
             return True
         except Hold as hold:

@@ -205,12 +205,25 @@ class Ledger(Destinations, Operator, Recovery):
 
         return self._write(write)
 
-    def settle_deferred(self, deferred: Delivery, reason: str, delay_seconds: float) -> bool:
-        """Let a delivery wait for its next try, and count a failure."""
+    def settle_deferred(
+        self, deferred: Delivery, reason: str, delay_seconds: float, *, with_study: bool = False
+    ) -> bool:
+        """Let a delivery wait for its next try, and count a failure.
+
+        Parameters
+        ----------
+        with_study : bool
+            Whether what is behind it in its study waits as well: it cannot go, and would be looked at in vain.
+        """
 
         def write(connection: Connection) -> bool:
-            later = {"not_before": now(connection) + delay_seconds, "failures": delivery.c.failures + 1}
-            return settle(connection, deferred, reason=reason, **later)
+            until = now(connection) + delay_seconds
+            later = {"not_before": until, "failures": delivery.c.failures + 1}
+            if not settle(connection, deferred, reason=reason, **later):
+                return False
+            if with_study:
+                change(connection, delivery, turns.is_behind(deferred, until), not_before=until)
+            return True
 
         return self._write(write)
 

@@ -22,6 +22,8 @@ from dicom_node.queue.transitions import is_due_at, is_free
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dicom_node.model import Delivery
+
 _DAY = 86400.0
 LEAD = {Priority.HIGH: _DAY, Priority.MEDIUM: 0.0, Priority.LOW: -_DAY}
 """Seconds by which each priority is ahead of what was received at the same time."""
@@ -81,6 +83,17 @@ def _is_held_back(time: float) -> ColumnElement[bool]:
         unredacted.c.received_at < delivery.c.arrived_at,
     )
     return waits | comes
+
+
+def is_behind(one: Delivery, until: float) -> ColumnElement[bool]:
+    """Tell what comes after a delivery in its study, at its destination, and would be due before ``until``."""
+    return and_(
+        delivery.c.destination == one.destination,
+        delivery.c.study_instance_uid == one.study_instance_uid,
+        delivery.c.state == State.REDACTED,
+        delivery.c.arrived_at > one.origin.received_at,
+        delivery.c.not_before < until,
+    )
 
 
 def _of_study(

@@ -65,6 +65,7 @@ class Case:
     step: Callable[[Ledger, int], int]
     adds_few: bool = True
     """Whether the larger ledger gets the few as well, because nothing else in it can be claimed."""
+    prepare: Callable[[Ledger], None] = lambda _: None
 
 
 def row(state: State, destination: str = "PACS", **of_delivery: object) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -105,12 +106,12 @@ def deferred(number: int) -> Iterator[Any]:
     return (row(State.REDACTED, not_before=time.time() + _LATER, failures=3) for _ in range(number))
 
 
-def held_back(number: int) -> Iterator[Any]:
-    """Wait behind the first of its study, which waits for another try."""
-    rows = (row(State.REDACTED) for _ in range(number))
-    for index, (whole, sent) in enumerate(rows):
-        later = {"not_before": time.time() + _LATER, "failures": 3} if index % _STUDY == 0 else {}
-        yield whole, {**sent, **later, "study_instance_uid": f"1.2.4.{index // _STUDY}"}
+def defer_each_study(ledger: Ledger) -> None:
+    """Let the first of every study wait for another try."""
+    while batch := ledger.claim_run("PACS", "sender", _LEASE, BATCH):
+        ledger.settle_deferred(batch[0], "A700H", _LATER, with_study=True)
+        for each in batch[1:]:
+            ledger.give_back(each)
 
 
 def elsewhere(number: int) -> Iterator[Any]:
@@ -160,7 +161,7 @@ CASES = (
     Case("held", in_state(State.HELD), waiting, send),
     Case("held, seen from redaction", in_state(State.HELD), received, redact),
     Case("sent", in_state(State.SENT), waiting, send),
-    Case("held back by the first of their studies", held_back, waiting, send_by_study),
+    Case("held back by the first of their studies", waiting, waiting, send_by_study, prepare=defer_each_study),
 )
 
 
@@ -183,6 +184,7 @@ def compare(case: Case, urls: tuple[str, str], many: int, rounds: int) -> Rates:
     fill(urls[1], case.rows(many))
     for index in range(_OTHERS):
         ledgers[1].destination_down(f"DOWN{index}", "refused", _LATER)
+    case.prepare(ledgers[1])
     rates: Rates = ([], [])
     for _ in range(rounds):
         for place, url in enumerate(urls):

@@ -177,6 +177,17 @@ def test_a_deferred_instance_that_is_due_goes_before_the_later_ones_of_its_study
     assert ids(run(ledger)) == [a1, a2]
 
 
+def test_what_is_behind_a_deferred_instance_waits_with_it_and_goes_with_it(ledger: Ledger) -> None:
+    a1, a2, b1, a3 = waiting(ledger, "A", "A", "B", "A")
+    first, second, _ = run(ledger)
+    until = time.time() + LATER
+    assert ledger.settle_deferred(first, "A700H", LATER, with_study=True)
+    assert ledger.give_back(second)
+    due = {entry_id: ledger.entry(entry_id).deliveries[0].not_before >= until for entry_id in (a1, a2, b1, a3)}
+    assert due == {a1: True, a2: True, b1: False, a3: True}
+    assert [ledger.entry(entry_id).deliveries[0].failures for entry_id in (a1, a2, a3)] == [1, 0, 0]
+
+
 def test_a_held_instance_holds_back_nobody_and_goes_first_once_it_is_retried(ledger: Ledger) -> None:
     a1, a2, a3 = waiting(ledger, "A", "A", "A")
     assert ledger.settle_delivery_held(run(ledger, 1)[0], "A900H", 0xA900)
