@@ -177,6 +177,7 @@ class Deliverer:
         self._by_study = by_study
         self._last_study = ""
         self._busy = 0
+        self._limit = BATCH
 
     def send_next(self, queue: Queue, owner: str, leases: Leases, stop: threading.Event) -> bool:
         """Send the next deliveries; False when none is due.
@@ -192,11 +193,11 @@ class Deliverer:
         with leases.held(batch):
             try:
                 self._send_all(queue, left, leases, stop)
+                self._limit = BATCH
             except DestinationDown as down:
                 self._rest(queue, down, 1)
             finally:
-                for delivery in left:
-                    queue.ledger.give_back(delivery)
+                queue.ledger.give_back_all(left)
         return bool(batch)
 
     def _is_back(self, queue: Queue, failures: int) -> bool:
@@ -216,8 +217,8 @@ class Deliverer:
 
     def _claimed(self, queue: Queue, owner: str) -> list[Delivery]:
         if not self._by_study:
-            return queue.ledger.claim_deliveries(self._destination, owner, self._pace.lease, BATCH)
-        batch = queue.ledger.claim_run(self._destination, owner, self._pace.lease, BATCH, self._last_study)
+            return queue.ledger.claim_deliveries(self._destination, owner, self._pace.lease, self._limit)
+        batch = queue.ledger.claim_run(self._destination, owner, self._pace.lease, self._limit, self._last_study)
         self._last_study = batch[0].study_instance_uid if batch else ""
         return batch
 
@@ -247,6 +248,7 @@ class Deliverer:
             seconds=round(pause, 1),
         )
         self._sender.close()
+        self._limit = BUSY_IN_A_ROW  # until it takes what it is sent: more would only be claimed and given back
 
     def _send(self, queue: Queue, delivery: Delivery, waiting: Sequence[tuple[str, str]]) -> bool:
         """Send and settle one delivery, and tell whether it has to be tried again.

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         stack.callback(node.kill)
         node.start()
         for turn in range(arguments.rounds):
-            for kind in KINDS:
+            for kind in KINDS[turn % len(KINDS) :] + KINDS[: turn % len(KINDS)]:  # what waits for it grows with each
                 third.become(kind)
                 time.sleep(_SETTLES)
                 folder = Path(name) / f"{turn} {kind}"
