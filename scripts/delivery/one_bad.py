@@ -70,7 +70,7 @@ def delays(node: Node, goods: list[ScriptedSCP], images: list[Path]) -> Iterator
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure each kind in turn, several times; exit with an error when one delays the others by more than the bar."""
-    measured: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    measured: dict[str, list[list[float]]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name, ExitStack() as stack:
         goods, third = [ScriptedSCP("SECOND"), ScriptedSCP("FIRST")], Third()
         stack.callback(third.end)
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
                 time.sleep(_SETTLES)
                 folder = Path(name) / f"{turn} {kind}"
                 images = copies_of(pydicom_file("CT_small.dcm"), folder, arguments.instances)
-                measured[kind] += delays(node, goods, images)
+                measured[kind].append(list(delays(node, goods, images)))
         third.become("well")
         _all_arrives(node, third.scp, len(KINDS) * arguments.rounds * arguments.instances)
     _report(measured)
@@ -101,10 +101,12 @@ def _all_arrives(node: Node, third: ScriptedSCP, count: int) -> None:
     print(f"{len(third.uids())} of {count} instances arrived at the bad destination once it was well")
 
 
-def _report(measured: dict[str, list[float]]) -> None:
-    p99 = {kind: quantiles(seconds, n=100)[98] for kind, seconds in measured.items()}
-    print("the third destination is   median s     p99 s   p99, times that of well")
-    for kind, seconds in measured.items():
-        print(f"  {kind:24} {median(seconds):8.3f}  {p99[kind]:8.3f}   {p99[kind] / p99['well']:.2f}")
+def _report(measured: dict[str, list[list[float]]]) -> None:
+    # Of each round apart: what another does on the same machine falls into one of them.
+    p99 = {kind: median(quantiles(seconds, n=100)[98] for seconds in rounds) for kind, rounds in measured.items()}
+    print("the third destination is   median s     p99 s   p99, times that of well (median of the rounds)")
+    for kind, rounds in measured.items():
+        middle = median(median(seconds) for seconds in rounds)
+        print(f"  {kind:24} {middle:8.3f}  {p99[kind]:8.3f}   {p99[kind] / p99['well']:.2f}")
     if max(p99.values()) > BAR * p99["well"]:
         sys.exit(f"not within {BAR} times")
