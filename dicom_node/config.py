@@ -44,6 +44,7 @@ NEVER_SAFE = (
 _STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+Order = Literal["any", "study"]
 
 
 def _ae_title(value: str) -> str:
@@ -237,6 +238,7 @@ class DicomDestination(_Frozen):
 
     With ``storage_commitment``, an instance is sent only once the destination has committed to its storage (PS3.4 J);
     after ``storage_commitment_timeout`` seconds without a report it is asked again.
+    ``order`` is in what order instances go: ``any``, or those of a study as they were received (``study``).
     """
 
     ae_title: AETitle
@@ -248,6 +250,7 @@ class DicomDestination(_Frozen):
     dimse_timeout: PositiveFloat = 60.0
     storage_commitment: bool = False
     storage_commitment_timeout: PositiveFloat = 3600.0
+    order: Order = "any"
     tls: DestinationTLS | None = None
 
 
@@ -255,6 +258,7 @@ class FolderDestination(_Frozen):
     """A folder: clean instances become ``<study>/<series>/<instance>.dcm`` below it."""
 
     folder: Path
+    order: Order = "any"
 
 
 def _kind_of_destination(value: object) -> str:
@@ -274,6 +278,8 @@ class Route(_Frozen):
     ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are
     ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard patterns (``*``, ``?``) or
     lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict`` says unless it is given.
+    ``priority`` is that of a C-STORE-RQ (PS3.7): ``high`` is worked on as if it had come a day earlier, ``low`` as if a
+    day later.
     """
 
     name: Name
@@ -288,6 +294,7 @@ class Route(_Frozen):
     annotations: Literal["hold", "remove"] = "hold"
     strict: bool = False
     second_look: bool | None = None
+    priority: Literal["low", "medium", "high"] = "medium"
     destinations: Annotated[tuple[Name, ...], Field(min_length=1)]
 
     @field_validator("match", mode="before")

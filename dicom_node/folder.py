@@ -12,7 +12,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from dicom_node.errors import DestinationDown, Hold
-from dicom_node.model import StoreStatus
+from dicom_node.model import Priority, StoreStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,14 @@ class FolderSender:
     ----------
     folder : Path
         The root. It is made when it is missing.
+
+    Attributes
+    ----------
+    echo_seconds : float
+        Longest time that :meth:`echo` takes; a folder over a network can be slow to answer.
     """
+
+    echo_seconds = 60.0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,6 +52,7 @@ class FolderSender:
         contexts: Iterable[tuple[str, str]] = (),  # noqa: ARG002 - the signature that all senders share
         *,
         failures: int = 0,  # noqa: ARG002 - the signature that all senders share
+        priority: Priority = Priority.MEDIUM,  # noqa: ARG002 - the signature that all senders share
     ) -> StoreStatus:
         """Write an instance durably; the same bytes again change nothing, other bytes go beside the first.
 
@@ -54,7 +62,7 @@ class FolderSender:
             The clean file, with File Meta Information.
         instance : SOPInstance
             Its UIDs, which become names.
-        contexts, failures
+        contexts, failures, priority
             Of no consequence here.
 
         Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -33,6 +33,14 @@ class State(StrEnum):
     SENT = "SENT"
     HELD = "HELD"
     DROPPED = "DROPPED"
+
+
+class Priority(IntEnum):
+    """How urgent an instance is, in the numbers of a C-STORE-RQ's Priority (0000,0700) (PS3.7 9.3.1.1)."""
+
+    MEDIUM = 0
+    HIGH = 1
+    LOW = 2
 
 
 class Outcome(StrEnum):
@@ -94,6 +102,8 @@ class QueueEntry:
         Set by ``queue release``: the policy to carry out and where the result goes, instead of what the routes say.
     conflict : bool
         Another instance with the same SOP Instance UID and other bytes was received.
+    priority : Priority
+        That of its route, as far as the receiver could tell.
     """
 
     id: str
@@ -109,13 +119,15 @@ class QueueEntry:
     destinations: tuple[str, ...] = ()
     redacted_file: str | None = None
     conflict: bool = False
+    priority: Priority = Priority.MEDIUM
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One instance on its way to one destination.
 
-    ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax.
+    ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax. ``study_instance_uid`` is
+    the one that was received.
     """
 
     entry_id: str
@@ -131,6 +143,8 @@ class Delivery:
     not_before: float = 0.0
     reason: str | None = None
     status: int | None = None
+    priority: Priority = Priority.MEDIUM
+    study_instance_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

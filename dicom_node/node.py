@@ -200,7 +200,7 @@ def _give_back(killed: Sequence[RoleProcess], queue: Queue | None) -> None:
     for child in killed:
         try:
             if queue:
-                queue.ledger.give_back_all(owner_name(child.role, child.process.pid))
+                queue.ledger.give_back_of(owner_name(child.role, child.process.pid))
         except Exception:
             log.warning("leases not ended", exc_info=True)
 

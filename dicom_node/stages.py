@@ -6,10 +6,10 @@ import shutil
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dicom_node.errors import Defer, Hold, SpoolFull
-from dicom_node.model import Outcome, RedactedFile, Redaction
+from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
-from dicom_node.routes import matching_route
+from dicom_node.routes import matching_route, priority_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,7 @@ class Redacted(NamedTuple):
     redaction: Redaction
     route: str
     policy: str
+    priority: Priority = Priority.MEDIUM
 
 
 def redact_instance(
@@ -55,7 +56,7 @@ def redact_instance(
     """
     spool.check_room_to_redact(entry.size)
     with spool.original_file(entry.id) as original:
-        route, policy, destinations = _decided(entry, original, configuration)
+        route, policy, destinations, priority = _decided(entry, original, configuration)
         if entry.size > configuration.redact.maximum_bytes and policy != "pass":
             msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
             raise Hold(msg)
@@ -71,7 +72,7 @@ def redact_instance(
             instance = identity(dataset)
             path, size = _written(spool, entry, lambda file: write(dataset, file))
     clean = RedactedFile(path.name, path, instance, size)
-    return Redacted(clean, destinations, redaction, route, policy)
+    return Redacted(clean, destinations, redaction, route, policy, priority)
 
 
 def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], object]) -> tuple[Path, int]:
@@ -86,15 +87,17 @@ def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], obj
     return spool.write_redacted(entry.id, entry.attempts, counted), size
 
 
-def _decided(entry: QueueEntry, original: Path, configuration: Configuration) -> tuple[str, str, tuple[str, ...]]:
-    """Return route, policy and destinations: what an operator said at the release, or else what the routes say."""
+def _decided(
+    entry: QueueEntry, original: Path, configuration: Configuration
+) -> tuple[str, str, tuple[str, ...], Priority]:
+    """Return route, policy, destinations and priority: what an operator said at the release, or what the routes say."""
     if entry.policy is not None:
-        return "(released)", entry.policy, entry.destinations
+        return "(released)", entry.policy, entry.destinations, entry.priority
     route = matching_route(configuration.routes, entry.origin, read(original, with_pixels=False))
     if route is None:
         msg = "no route fits"
         raise Hold(msg)
-    return route.name, route.policy, route.destinations
+    return route.name, route.policy, route.destinations, priority_of(route)
 
 
 def send_instance(
@@ -119,6 +122,6 @@ def send_instance(
     """
     try:
         with spool.redacted_file(delivery.redacted_file) as path:
-            return sender.send(path, delivery.instance, waiting, failures=delivery.failures)
+            return sender.send(path, delivery.instance, waiting, failures=delivery.failures, priority=delivery.priority)
     except SpoolFull as full:  # a store that is away: nothing is known against the instance
         raise Defer(str(full)) from None

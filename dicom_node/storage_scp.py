@@ -21,7 +21,7 @@ from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import ConfigurationError, Refuse, SpoolFull
-from dicom_node.model import Origin
+from dicom_node.model import Origin, Priority
 from dicom_node.queue import Accepted
 from dicom_node.storage_scp_association import AssociationServer
 from dicom_node.storage_scp_commitment import Reports
@@ -29,7 +29,7 @@ from dicom_node.storage_scp_header import read_header
 from dicom_node.tls import receiving
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from pynetdicom.events import Event
@@ -62,12 +62,21 @@ class StorageSCP:
         Where instances go; its spool has been prepared.
     reporters : mapping of str to collection of str, optional
         AE titles that may report on storage commitment, and the destinations that each reports for.
+    priority_of : callable, optional
+        Tells the priority of an instance by what it is, where it came from and its file.
     """
 
-    def __init__(self, receive: Receive, queue: Queue, reporters: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        queue: Queue,
+        reporters: Mapping[str, Collection[str]] | None = None,
+        priority_of: Callable[[SOPInstance, Origin, Path], Priority] = lambda *_: Priority.MEDIUM,
+    ) -> None:
         self._receive = receive
         self._queue = queue
         self._reports = Reports(queue, reporters or {})
+        self._priority_of = priority_of
         self._server: AssociationServer | None = None
 
     @property
@@ -157,7 +166,8 @@ class StorageSCP:
         """Put a received file into the queue; it is durable when this returns."""
         self._queue.room.check()
         instance = _identity(path, event)
-        return self._queue.accept(path, instance, _origin(event))
+        origin = _origin(event)
+        return self._queue.accept(path, instance, origin, self._priority_of(instance, origin, path))
 
 
 def _written(event: Event) -> Path:

@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, SOPInstance, State, WaterMarks
+from dicom_node.model import Origin, Priority, QueueEntry, SOPInstance, State, WaterMarks
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
 from dicom_node.queue.room import Room
@@ -118,7 +118,9 @@ class Queue:
         self.room = Room(spool, ledger, marks or WaterMarks())
         self._keep_originals = keep_originals
 
-    def accept(self, incoming: Path, instance: SOPInstance, origin: Origin) -> tuple[str, Accepted]:
+    def accept(
+        self, incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority = Priority.MEDIUM
+    ) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
 
         Parameters
@@ -136,11 +138,11 @@ class Queue:
         SpoolFull
             Nothing was accepted; the sender keeps its copy.
         """
-        entry = _new_entry(incoming, instance, origin)
+        entry = _new_entry(incoming, instance, origin, priority)
         known = self.ledger.find(entry)
         if known is None:
             self.room.check()
-            self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
+            self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size, priority))
             # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
             # connection can break after the server has committed), and a row without bytes would make the resend a
             # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
@@ -309,7 +311,15 @@ class Queue:
             log.error("bytes without a readable sidecar", entry_id=entry_id)
             return "unreadable"
         # Its receiver may be about to insert the row itself: the same id is accepted twice without harm.
-        entry = QueueEntry(entry_id, sidecar.instance, sidecar.origin, State.RECEIVED, sidecar.sha256, sidecar.size)
+        entry = QueueEntry(
+            entry_id,
+            sidecar.instance,
+            sidecar.origin,
+            State.RECEIVED,
+            sidecar.sha256,
+            sidecar.size,
+            priority=sidecar.priority,
+        )
         is_whole = self._is_whole(entry)
         if self.ledger.accept(entry) is Accepted.NEW:
             if is_whole:
@@ -395,13 +405,13 @@ def _spool(local: Spool, store: Store | None) -> AnySpool:
     return ObjectSpool(open_store(store), local)
 
 
-def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin) -> QueueEntry:
+def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority) -> QueueEntry:
     try:
         sha256, size = _sha256(incoming)
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None
-    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size)
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size, priority=priority)
 
 
 def _sha256(path: Path) -> tuple[str, int]:

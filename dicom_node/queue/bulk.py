@@ -111,6 +111,8 @@ class Bulk(Database):
             change(connection, instance, instance.c.id.in_(ids), **dropped, **NOBODYS)
             is_unsent = and_(delivery.c.instance_id.in_(ids), delivery.c.state != State.SENT)
             change(connection, delivery, is_unsent, state=State.DROPPED, **NOBODYS)
+            if anonymous:
+                change(connection, delivery, delivery.c.instance_id.in_(ids), study_instance_uid="")
             return chosen
 
         return self._write(write)

@@ -10,8 +10,10 @@ from sqlalchemy import Connection, Select, and_, false, func, or_, select
 
 from dicom_node.model import Delivery, Kept, QueueEntry, State
 from dicom_node.queue.bulk import Bulk
+from dicom_node.queue.database import change
 from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
 from dicom_node.queue.selection import Selection, shown_as
+from dicom_node.queue.transitions import hold_waiting_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -99,7 +101,7 @@ class Operator(Bulk):
         Returns
         -------
         dict of State to Kept
-            RECEIVED, REDACTED and HELD: of others nothing is kept.
+            RECEIVED, REDACTED, STORED and HELD: of others only what retention keeps.
         """
         columns = func.count(), func.sum(instance.c.size), func.sum(instance.c.redacted_size)
 
@@ -123,8 +125,15 @@ class Operator(Bulk):
 
     def hold(self, entry_id: str, reason: str) -> bool:
         """Hold an instance whoever works on it, all of its deliveries too; False when it is sent or dropped already."""
-        is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
-        return self._change(instance, is_open, state=State.HELD, reason=reason, **NOBODYS)
+
+        def write(connection: Connection) -> bool:
+            is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
+            if not change(connection, instance, is_open, state=State.HELD, reason=reason, **NOBODYS):
+                return False
+            hold_waiting_deliveries(connection, entry_id)
+            return True
+
+        return self._write(write)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up, so that a resend of it is processed anew; False when it is sent or dropped already.

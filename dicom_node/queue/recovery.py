@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, and_, delete, or_, select, tuple_
 
 from dicom_node.model import State
-from dicom_node.queue.database import Database, now
+from dicom_node.queue.database import Database, change, now
 from dicom_node.queue.schema import FINAL, NOBODYS, delivery, instance
+from dicom_node.queue.transitions import hold_waiting_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,14 @@ class Recovery(Database):
         is_new = or_(instance.c.state != State.HELD, instance.c.fingerprint.is_not(None))
         is_waiting = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL), is_new)
         held = {"state": State.HELD, "reason": _WITHOUT_BYTES, "fingerprint": None}
-        return self._change(instance, is_waiting, **held, **NOBODYS)
+
+        def write(connection: Connection) -> bool:
+            if not change(connection, instance, is_waiting, **held, **NOBODYS):
+                return False
+            hold_waiting_deliveries(connection, entry_id)
+            return True
+
+        return self._write(write)
 
     def redact_again(self, entry_id: str, missing_file: str) -> bool:
         """Send an instance back to redaction because its clean file is gone, unless it has another by now."""

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, SOPInstance
+from dicom_node.model import Origin, Priority, SOPInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -55,6 +55,7 @@ class Sidecar:
     origin: Origin
     sha256: str
     size: int
+    priority: Priority = Priority.MEDIUM
 
     def to_json(self) -> bytes:
         """Write it down."""
@@ -72,7 +73,8 @@ class Sidecar:
         try:
             content = json.loads(text)
             instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
-            return cls(instance, origin, **content)
+            priority = Priority(content.pop("priority", Priority.MEDIUM))
+            return cls(instance, origin, **content, priority=priority)
         except (ValueError, TypeError, KeyError, AttributeError):
             msg = "not a sidecar"
             raise ValueError(msg) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
 from dicom_node.roles.process import run, say_ready
+from dicom_node.routes import early_priority
 from dicom_node.storage_scp import StorageSCP
 
 if TYPE_CHECKING:
@@ -20,7 +22,8 @@ log = structlog.get_logger()
 
 def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
     """Receive until told to stop, then let associations end."""
-    scp = StorageSCP(configuration.receive, queue, configuration.reporters)
+    priority_of = partial(early_priority, configuration.routes)
+    scp = StorageSCP(configuration.receive, queue, configuration.reporters, priority_of)
     host, port = scp.start()
     log.info("listening", ae_title=configuration.receive.ae_title, host=host, port=port)
     say_ready()

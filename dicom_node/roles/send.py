@@ -65,7 +65,8 @@ def _deliver(
     name, sender, committer = destination
     times = pace(configuration)
     stage = partial(send_instance, spool=queue.spool, sender=sender)
-    deliverer = Deliverer(name, stage, sender, times, commits=committer is not None)
+    by_study = configuration.destinations[name].order == "study"
+    deliverer = Deliverer(name, stage, sender, times, commits=committer is not None, by_study=by_study)
     used = time.monotonic()
 
     def step() -> bool:

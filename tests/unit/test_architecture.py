@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "worker": CORE | {"queue", "stages", "destinations", "storage_commitment", "storage_scu"},
     "clean": CORE | {"redaction", "log"},
     "roles": CORE
-    | {"config", "queue", "redaction", "storage_scp", "destinations", "policies", "stages", "worker", "log", "node"},
+    | {"config", "queue", "redaction", "storage_scp", "destinations", "routes", "policies", "stages", "worker", "log"}
+    | {"node"},
     "web": {"queue", "redaction", "model"},
     "node": CORE | {"config", "queue", "worker"},
     "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "policies", "demo", "log", "tls"},

@@ -211,6 +211,8 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST.replace("name: all", "name: all, annotations: 1"), "routes.0.annotations", "'remove'"),
         (SMALLEST.replace("name: all", "name: all, second_look: maybe"), "routes.0.second_look", "boolean"),
         (SMALLEST.replace("name: all", "name: all, second_luck: true"), "routes.0.second_luck", "second_look"),
+        (SMALLEST.replace("name: all", "name: all, priority: urgent"), "routes.0.priority", "'high'"),
+        (SMALLEST.replace("folder: out", "folder: out, order: series"), "destinations.clean.order", "'study'"),
         (SMALLEST.replace("name: all", "name: (released)"), "routes.0.name", "pattern"),
         ("routes: []\n", "destinations", "required"),
     ],

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Configuration
 from dicom_node.errors import Hold
-from dicom_node.model import Origin, Outcome, QueueEntry
+from dicom_node.model import Origin, Outcome, Priority, QueueEntry
 from dicom_node.policies import policies
 from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
@@ -124,6 +124,13 @@ def test_a_release_takes_the_operators_word_and_nothing_of_a_route(queue: Queue,
     done = redacted(queue, entry, configuration(route), BOX)
     assert (done.policy, done.destinations, done.redaction.outcome) == (policy, ("other",), outcome)
     assert "second_look" not in done.redaction.seconds
+
+
+def test_the_priority_is_the_route_s_and_after_a_release_what_it_was_received_with(queue: Queue) -> None:
+    entry = received(queue, image(FRAME))
+    assert redacted(queue, entry, configuration({"priority": "low"})).priority is Priority.LOW
+    released = replace(entry, policy="pass", destinations=("other",), priority=Priority.HIGH)
+    assert redacted(queue, released, configuration({"priority": "low"})).priority is Priority.HIGH
 
 
 def test_a_rule_and_found_text_are_painted_together(queue: Queue, tmp_path: Path) -> None:

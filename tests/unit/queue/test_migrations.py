@@ -161,6 +161,7 @@ def test_a_ledger_of_the_first_release_is_brought_up_with_all_that_is_in_it(two_
             ("RESEARCH", State.REDACTED, None),
         ]
         ledger.resume("RESEARCH")
+        ledger.destination_up("RESEARCH")
         (delivery,) = ledger.claim_deliveries("RESEARCH", "me", 20, 5)
         assert (delivery.attempts, delivery.failures, delivery.instance.sop_instance_uid) == (4, 2, "1.2.3.2")
         assert ledger.settle_sent(delivery, 0x0000)

@@ -181,6 +181,19 @@ def test_holding_takes_the_work_out_of_every_hand(ledger: Ledger) -> None:
     assert ledger.counts()["HELD"] == 2
 
 
+def test_deliveries_of_what_is_held_are_out_of_the_way_of_every_claim_and_back_after_the_next_redaction(
+    ledger: Ledger,
+) -> None:
+    entry = redacted(ledger, 1, ("PACS", "RESEARCH"))
+    ledger.hold(entry.id, "operator")
+    assert [each.state for each in ledger.entry(entry.id).deliveries] == [State.HELD] * 2
+    assert ledger.retry(entry.id)
+    again = claimed(ledger)
+    assert ledger.settle_redacted(again, RedactedFile("clean", Path("clean"), INSTANCE, 1), ["PACS", "RESEARCH"])
+    for name in ("PACS", "RESEARCH"):
+        assert len(ledger.claim_deliveries(name, "sender", LEASE, 10)) == 1
+
+
 def test_an_instance_held_while_it_is_sent_is_not_sent_twice_and_stays_held(ledger: Ledger) -> None:
     entry = redacted(ledger)
     (delivery,) = ledger.claim_deliveries("PACS", "sender", LEASE, 1)

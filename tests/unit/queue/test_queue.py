@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Kept, Origin, QueueEntry, RedactedFile, SOPInstance, State
+from dicom_node.model import Kept, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
 from tests.support.ledgers import empty
 from tests.support.processes import free_port
@@ -103,6 +104,24 @@ def test_a_ledger_that_cannot_be_reached_is_a_configuration_error_that_quotes_no
 
 
 # Accepting
+
+
+def test_a_priority_is_the_row_s_and_the_sidecar_s_so_that_a_lost_ledger_has_it_again(
+    queue: Queue, ledger_url: str
+) -> None:
+    queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN, Priority.HIGH)
+    entry = claimed(queue)
+    assert entry.priority is Priority.HIGH
+    empty(ledger_url)
+    assert queue.reconcile().inserted == 1
+    assert claimed(queue).priority is Priority.HIGH
+
+
+def test_a_sidecar_from_before_there_were_priorities_is_read(queue: Queue) -> None:
+    entry_id = accept(queue)
+    told = json.loads(content(queue.spool, f"{entry_id}.json"))
+    del told["priority"]
+    assert Sidecar.from_json(json.dumps(told).encode()) == queue.spool.sidecar(entry_id)
 
 
 def test_accepting_takes_the_file_and_leaves_bytes_sidecar_and_row(queue: Queue) -> None:
@@ -360,6 +379,7 @@ def test_bytes_are_counted_by_what_they_wait_for(queue: Queue) -> None:
     assert queue.ledger.kept() == {
         State.RECEIVED: Kept(1, 1, 0),
         State.REDACTED: Kept(1, 5, 5),
+        State.STORED: Kept(),
         State.HELD: Kept(1, 3, 0),
     }
 
