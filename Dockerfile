@@ -10,8 +10,11 @@ RUN apt-get update \
 RUN useradd --uid 10001 --home-dir /var/lib/dicom_node --create-home --shell /usr/sbin/nologin dicom_node
 
 WORKDIR /opt/dicom_node
-COPY requirements.lock ./
-RUN pip install --no-cache-dir --only-binary :all: --no-deps --require-hashes -r requirements.lock
+COPY requirements.lock requirements-postgresql.lock ./
+# Anything at all: with what a ledger on PostgreSQL needs, which is under the LGPL.
+ARG POSTGRESQL=""
+RUN pip install --no-cache-dir --only-binary :all: --no-deps --require-hashes \
+    -r requirements.lock ${POSTGRESQL:+-r requirements-postgresql.lock}
 COPY pyproject.toml README.md LICENSE ./
 COPY dicom_node ./dicom_node
 RUN pip install --no-cache-dir --no-deps --no-build-isolation .

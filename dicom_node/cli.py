@@ -6,24 +6,20 @@ import argparse
 import os
 import re
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from dicom_node import __version__, log
+from dicom_node.cli_queue import ERROR, HELD, OK, add_commands, configuration_of, takes_configuration
 from dicom_node.errors import ConfigurationError, DicomNodeError
-from dicom_node.model import PolicyName, State
+from dicom_node.model import PolicyName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
-    from dicom_node.model import Delivery
-    from dicom_node.queue import EntrySummary, Queue
-
-OK, ERROR, HELD = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="run the node: receive, clean, forward")
-    _takes_configuration(serve)
+    takes_configuration(serve)
     serve.add_argument("--port", type=int, help="instead of receive.port")
     serve.add_argument("--role", help="of receive, redact and send, comma-separated; all by default")
     serve.set_defaults(command=_serve)
@@ -77,54 +73,23 @@ def _parser() -> argparse.ArgumentParser:
     clean.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     clean.set_defaults(command=_clean, policy="keep-safe-text")
 
-    _add_queue(commands.add_parser("queue", help="what is in the node, and what is held").add_subparsers(required=True))
+    add_commands(
+        commands.add_parser("queue", help="what is in the node, and what is held").add_subparsers(required=True)
+    )
 
     check = commands.add_parser("check", help="check a configuration")
-    _takes_configuration(check)
+    takes_configuration(check)
     check.set_defaults(command=_check)
 
     echo = commands.add_parser("echo", help="verify a destination by C-ECHO")
     echo.add_argument("destination", help="a name in the configuration, or AE_TITLE@host:port")
-    _takes_configuration(echo)
+    takes_configuration(echo)
     echo.set_defaults(command=_echo)
 
     demo = commands.add_parser("demo", help="see it work on made-up PHI")
     demo.add_argument("--picture", type=Path, default=Path("demo.png"), help="before, found regions and after")
     demo.set_defaults(command=_demo)
     return parser
-
-
-def _add_queue(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    listed = commands.add_parser("list", help="the latest instances")
-    listed.add_argument("--state", choices=[state.value for state in State], action="append")
-    listed.add_argument("--limit", type=int, default=100)
-    listed.set_defaults(command=_queue_list)
-    for name, command, text in (
-        ("show", _queue_show, "one instance and its deliveries"),
-        ("retry", _queue_retry, "try again what is held"),
-        ("release", _queue_release, "let a held instance take another policy"),
-        ("drop", _queue_drop, "delete an instance that has not been sent"),
-    ):
-        parser = commands.add_parser(name, help=text)
-        parser.add_argument("id", help="the beginning of an id is enough")
-        parser.set_defaults(command=command)
-    release = commands.choices["release"]
-    release.add_argument("--policy", choices=get_args(PolicyName), required=True)
-    release.add_argument("--to", action="append", metavar="DESTINATION", help="all destinations by default")
-    for parser in commands.choices.values():
-        _takes_configuration(parser)
-
-
-def _takes_configuration(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("config/node.yaml"))
-    parser.add_argument("--data-dir", type=Path, help="instead of data_dir")
-
-
-def _configuration(arguments: argparse.Namespace) -> Configuration:
-    from dicom_node.config import load
-
-    port = getattr(arguments, "port", None)
-    return load(arguments.config, data_dir=arguments.data_dir, port=port)
 
 
 def _fill(text: str) -> str | int:
@@ -143,7 +108,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dicom_node.node import ROLES, serve
 
     def configured() -> Configuration:
-        configuration = _configuration(arguments)
+        configuration = configuration_of(arguments)
         log.configure(configuration.log_level)
         _check_files(arguments.config, configuration)
         return configuration
@@ -156,7 +121,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    configuration = _configuration(arguments)
+    configuration = configuration_of(arguments)
     _check_files(arguments.config, configuration)
     print(
         f"{arguments.config}: good: {len(configuration.routes)} routes, {len(configuration.destinations)} destinations"
@@ -189,7 +154,7 @@ def _sender(arguments: argparse.Namespace) -> Sender:
 
     if match := re.fullmatch(r"(.{1,16})@(.+):(\d{1,5})", arguments.destination):
         return sender_to(match[1], match[2], int(match[3]))
-    configuration = _configuration(arguments)
+    configuration = configuration_of(arguments)
     if arguments.destination not in configuration.destinations:
         msg = f"no destination {arguments.destination!r}; there are: {', '.join(configuration.destinations)}"
         raise ConfigurationError(msg)
@@ -243,89 +208,3 @@ def _clean(arguments: argparse.Namespace) -> int:
 
         held = clean_tree(arguments.source, arguments.target, settings, max(1, arguments.processes), done)
     return HELD if held else OK
-
-
-# --- the queue --------------------------------------------------------------------------------------------------------
-
-
-def _open(arguments: argparse.Namespace) -> tuple[Configuration, Queue]:
-    from dicom_node.queue import open_queue
-
-    configuration = _configuration(arguments)
-    return configuration, open_queue(configuration.data_dir, configuration.ledger_url)
-
-
-def _queue_list(arguments: argparse.Namespace) -> int:
-    _, queue = _open(arguments)
-    states = {State(state) for state in arguments.state} if arguments.state else None
-    for summary in queue.ledger.entries(states, arguments.limit):
-        print(_row(summary))
-    counted = ", ".join(f"{count} {state}" for state, count in queue.ledger.counts().items() if count)
-    print(counted or "empty", file=sys.stderr)
-    return OK
-
-
-def _row(summary: EntrySummary) -> str:
-    entry = summary.entry
-    received = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.origin.received_at))
-    fields = [entry.id[:12], received, f"{summary.state.value:8}", f"{entry.size:>10}", entry.origin.calling_ae_title]
-    return "  ".join(fields) + (f"  {summary.reason}" if summary.reason else "")
-
-
-def _queue_show(arguments: argparse.Namespace) -> int:
-    _, queue = _open(arguments)
-    summary = queue.ledger.entry(arguments.id)
-    entry = summary.entry
-    shown = {
-        "id": entry.id,
-        "state": summary.state.value,
-        "reason": summary.reason or "-",
-        "received": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.origin.received_at)),
-        "from": f"{entry.origin.calling_ae_title} at {entry.origin.peer_address}",
-        "called": entry.origin.called_ae_title,
-        "SOP class": entry.instance.sop_class_uid,
-        "transfer syntax": entry.instance.transfer_syntax_uid,
-        "bytes": entry.size,
-        "attempts": entry.attempts,
-        "released to": entry.policy or "-",
-        "same UID, other bytes": "yes" if entry.conflict else "no",
-    }
-    for name, value in shown.items():
-        print(f"{name:22} {value}")
-    for delivery in summary.deliveries:
-        print(f"{'delivery':22} {_delivery_row(delivery)}")
-    return OK
-
-
-def _delivery_row(delivery: Delivery) -> str:
-    status = "" if delivery.status is None else f"  {delivery.status:04X}H"
-    return f"{delivery.destination}  {delivery.state.value}{status}  {delivery.reason or ''}".rstrip()
-
-
-def _queue_retry(arguments: argparse.Namespace) -> int:
-    _, queue = _open(arguments)
-    entry_id = queue.ledger.entry(arguments.id).entry.id
-    return _said(queue.ledger.retry(entry_id), entry_id, "is tried again", "is not held")
-
-
-def _queue_release(arguments: argparse.Namespace) -> int:
-    configuration, queue = _open(arguments)
-    destinations = arguments.to or list(configuration.destinations)
-    unknown = [name for name in destinations if name not in configuration.destinations]
-    if unknown:
-        msg = f"--to: no destination {', '.join(unknown)}; there are: {', '.join(configuration.destinations)}"
-        raise ConfigurationError(msg)
-    entry_id = queue.ledger.entry(arguments.id).entry.id
-    released = queue.ledger.release(entry_id, arguments.policy, destinations)
-    return _said(released, entry_id, f"is released to {arguments.policy}", "is not held")
-
-
-def _queue_drop(arguments: argparse.Namespace) -> int:
-    _, queue = _open(arguments)
-    entry_id = queue.ledger.entry(arguments.id).entry.id
-    return _said(queue.drop(entry_id), entry_id, "is dropped, its bytes are deleted", "is sent or dropped already")
-
-
-def _said(did: bool, entry_id: str, yes: str, no: str) -> int:  # noqa: FBT001 - what the ledger answered
-    print(f"{entry_id} {yes if did else no}")
-    return OK if did else ERROR

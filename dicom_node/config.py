@@ -7,6 +7,7 @@ Nothing starts half-configured: :func:`load` returns a whole :class:`Configurati
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import re
 from collections import Counter
@@ -30,7 +31,7 @@ from pydantic import (
 )
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.model import PolicyName
+from dicom_node.model import PolicyName, Store, WaterMarks
 
 AE_TITLE_LENGTH = 16
 
@@ -40,7 +41,10 @@ NEVER_SAFE = (
 )  # fmt: skip
 """Made-up identity, and nothing at all: no pattern of safe text may match it."""
 
+_STORE = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
+
 LogLevel = Literal["debug", "info", "warning", "error"]
+Order = Literal["any", "study"]
 
 
 def _ae_title(value: str) -> str:
@@ -120,7 +124,27 @@ class Receive(_Frozen):
     maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout: PositiveFloat = 60.0
     minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    resume_free_bytes: Annotated[int, Field(ge=0)] = 0
+    high_water_bytes: Annotated[int, Field(ge=0)] = 0
+    low_water_bytes: Annotated[int, Field(ge=0)] = 0
     tls: ReceiveTLS | None = None
+
+    @property
+    def water_marks(self) -> WaterMarks:
+        """The four bounds; what is 0 follows from its neighbour, an eighth further on."""
+        least, high = self.minimum_free_bytes, self.high_water_bytes
+        resume, low = self.resume_free_bytes or least + least // 8, self.low_water_bytes or high - high // 8
+        return WaterMarks(least, resume, high, low)
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Self:
+        if 0 < self.resume_free_bytes < self.minimum_free_bytes:
+            msg = f"resume_free_bytes: allowed are 0 and {self.minimum_free_bytes} (minimum_free_bytes) or more"
+            raise ValueError(msg)
+        if self.low_water_bytes > self.high_water_bytes:
+            msg = f"low_water_bytes: allowed are 0 to {self.high_water_bytes} (high_water_bytes)"
+            raise ValueError(msg)
+        return self
 
 
 class Queue(_Frozen):
@@ -131,6 +155,41 @@ class Queue(_Frozen):
     retry_seconds: PositiveFloat = 5.0
     retry_maximum_seconds: PositiveFloat = 600.0
     drain_seconds: PositiveFloat = 30.0
+
+
+Days = Annotated[float, Field(ge=0)] | Literal["keep"]
+_SECONDS_OF_A_DAY = 86400.0
+
+
+class Retention(_Frozen):
+    """How many days things stay that are done: ``originals`` of instances that are sent, and ``rows`` of the ledger.
+
+    Originals go before their rows: a row without bytes is history, bytes without a row have just arrived.
+    """
+
+    originals: Days = 0.0
+    rows: Days = 90.0
+
+    @property
+    def originals_seconds(self) -> float:
+        """How long an original stays; infinity when only an operator deletes it."""
+        return _seconds(self.originals)
+
+    @property
+    def rows_seconds(self) -> float:
+        """How long a row stays; infinity for ever."""
+        return _seconds(self.rows)
+
+    @model_validator(mode="after")
+    def _rows_stay_longer(self) -> Self:
+        if self.rows_seconds < self.originals_seconds:
+            msg = "rows: allowed is not less than originals: a row is what says that an original is done"
+            raise ValueError(msg)
+        return self
+
+
+def _seconds(days: float | str) -> float:
+    return math.inf if isinstance(days, str) else days * _SECONDS_OF_A_DAY
 
 
 class Redact(_Frozen):
@@ -176,7 +235,12 @@ class DestinationTLS(_Frozen):
 
 
 class DicomDestination(_Frozen):
-    """A destination AE: clean instances go out by C-STORE."""
+    """A destination AE: clean instances go out by C-STORE.
+
+    With ``storage_commitment``, an instance is sent only once the destination has committed to its storage (PS3.4 J);
+    after ``storage_commitment_timeout`` seconds without a report it is asked again.
+    ``order`` is in what order instances go: ``any``, or those of a study as they were received (``study``).
+    """
 
     ae_title: AETitle
     host: Annotated[str, Field(min_length=1)]
@@ -185,6 +249,9 @@ class DicomDestination(_Frozen):
     connect_timeout: PositiveFloat = 10.0
     acse_timeout: PositiveFloat = 30.0
     dimse_timeout: PositiveFloat = 60.0
+    storage_commitment: bool = False
+    storage_commitment_timeout: PositiveFloat = 3600.0
+    order: Order = "any"
     tls: DestinationTLS | None = None
 
 
@@ -192,6 +259,7 @@ class FolderDestination(_Frozen):
     """A folder: clean instances become ``<study>/<series>/<instance>.dcm`` below it."""
 
     folder: Path
+    order: Order = "any"
 
 
 def _kind_of_destination(value: object) -> str:
@@ -211,6 +279,8 @@ class Route(_Frozen):
     ``networks``, where there are some, are those of which the peer's address has to be in one. Keys of ``match`` are
     ``CalledAETitle``, ``CallingAETitle`` or attribute keywords (PS3.6); values are wildcard patterns (``*``, ``?``) or
     lists of them, of which one has to fit. Case counts. ``second_look`` is what ``strict`` says unless it is given.
+    ``priority`` is that of a C-STORE-RQ (PS3.7): ``high`` is worked on as if it had come a day earlier, ``low`` as if a
+    day later.
     """
 
     name: Name
@@ -225,6 +295,7 @@ class Route(_Frozen):
     annotations: Literal["hold", "remove"] = "hold"
     strict: bool = False
     second_look: bool | None = None
+    priority: Literal["low", "medium", "high"] = "medium"
     destinations: Annotated[tuple[Name, ...], Field(min_length=1)]
 
     @field_validator("match", mode="before")
@@ -268,9 +339,11 @@ class Configuration(_Frozen):
 
     data_dir: Path = Path("data")
     ledger: str = ""
+    spool: str = ""
     log_level: LogLevel = "info"
     receive: Receive = Receive()
     queue: Queue = Queue()
+    retention: Retention = Retention()
     redact: Redact = Redact()
     destinations: Annotated[dict[Name, Destination], Field(min_length=1)]
     routes: Annotated[tuple[Route, ...], Field(min_length=1)]
@@ -279,6 +352,21 @@ class Configuration(_Frozen):
     def redactors(self) -> int:
         """Redactor processes: one per core unless it is configured."""
         return self.redact.processes or os.cpu_count() or 1
+
+    @property
+    def committing(self) -> dict[str, DicomDestination]:
+        """Destinations that have to commit to the storage of what they are sent."""
+        return {
+            name: destination
+            for name, destination in self.destinations.items()
+            if isinstance(destination, DicomDestination) and destination.storage_commitment
+        }
+
+    @property
+    def reporters(self) -> dict[str, list[str]]:
+        """AE titles that may report on storage commitment, and the destinations that each reports for."""
+        titles = {name: destination.ae_title for name, destination in self.committing.items()}
+        return {title: [name for name in titles if titles[name] == title] for title in titles.values()}
 
     def address(self, name: str) -> str:
         """Say where a destination is, for people."""
@@ -292,6 +380,24 @@ class Configuration(_Frozen):
         """SQLAlchemy URL of the ledger; SQLite beside the spool when none is configured."""
         return self.ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
 
+    @property
+    def store(self) -> Store | None:
+        """The store of the spool, if it has one, as this process's environment says how to reach it.
+
+        Keys in the environment are obstore's to read: they are not in here.
+        """
+        told = os.environ
+        if not self.spool:
+            return None
+        has_keys = "AWS_ACCESS_KEY_ID" in told
+        return Store(
+            url=self.spool,
+            endpoint=told.get("AWS_ENDPOINT_URL_S3") or told.get("AWS_ENDPOINT_URL", ""),
+            authorities=told.get("AWS_CA_BUNDLE", ""),
+            credentials="" if has_keys else told.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+            profile=told.get("AWS_PROFILE", "default"),
+        )
+
     @field_validator("ledger")
     @classmethod
     def _is_supported(cls, url: str) -> str:
@@ -303,6 +409,32 @@ class Configuration(_Frozen):
             msg = "PostgreSQL needs psycopg, which is not installed: pip install 'dicom-node[postgresql]'"
             raise ValueError(msg)
         return url
+
+    @field_validator("spool")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        """Refuse what names no bucket; the URL is not quoted, because somebody may have put a key into it."""
+        if url and not _STORE.fullmatch(url):
+            msg = "allowed are s3://<bucket>, s3://<bucket>/<prefix>, or nothing; keys come from the AWS_ variables"
+            raise ValueError(msg)
+        if url and not any(distributions(name="obstore")):
+            msg = "an S3-compatible store needs obstore, which is not installed: pip install 'dicom-node[s3]'"
+            raise ValueError(msg)
+        return url
+
+    @model_validator(mode="after")
+    def _reports_get_in(self) -> Self:
+        """Refuse what would keep out the report of a destination that is to commit."""
+        receive = self.receive
+        for name, destination in self.committing.items():
+            called = destination.calling_ae_title or receive.ae_title
+            if receive.calling_ae_titles and destination.ae_title not in receive.calling_ae_titles:
+                msg = f"destinations.{name}.storage_commitment: its reports come from {destination.ae_title}: "
+                raise ValueError(msg + "receive.calling_ae_titles has to have it")
+            if not receive.any_called_ae_title and called not in {receive.ae_title, *receive.called_ae_titles}:
+                msg = f"destinations.{name}.storage_commitment: its reports go to {called}: "
+                raise ValueError(msg + "receive.called_ae_titles has to have it")
+        return self
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -402,6 +534,7 @@ def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "receive": Receive,
         "queue": Queue,
+        "retention": Retention,
         "redact": Redact,
         "routes": Route,
         "ae": DicomDestination,

@@ -4,9 +4,10 @@
 
     DicomNodeError
     ├── ConfigurationError   nothing starts; names file, key and what is allowed
-    ├── SpoolFull            receive: A700, the sender keeps its copy
+    ├── SpoolFull            receive: A700, the sender keeps its copy; redact: the instance waits for room
     ├── Refuse               receive only: the DIMSE status the sender hears
     ├── Defer                send only: try again later; nothing is lost, no attempt is spent
+    │   ├── DestinationBusy  it may take others no better: after some of these in a row it is taken to be down
     │   └── DestinationDown  the destination as a whole does not take instances now
     └── Hold                 the instance waits for an operator, with a reason
 
@@ -48,6 +49,10 @@ class Refuse(DicomNodeError):  # noqa: N818 - errors are verbs of the queue
 
 class Defer(DicomNodeError):  # noqa: N818
     """A delivery is tried again later; the reason carries no element value."""
+
+
+class DestinationBusy(Defer):
+    """An instance was not taken, and others may fare no better: lost associations, full disks."""
 
 
 class DestinationDown(Defer):

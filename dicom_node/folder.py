@@ -7,11 +7,12 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from dicom_node.errors import DestinationDown, Hold
-from dicom_node.model import StoreStatus
+from dicom_node.model import Priority, StoreStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +33,14 @@ class FolderSender:
     ----------
     folder : Path
         The root. It is made when it is missing.
+
+    Attributes
+    ----------
+    echo_seconds : float
+        Longest time that :meth:`echo` takes; a folder over a network can be slow to answer.
     """
+
+    echo_seconds = 60.0
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,6 +52,7 @@ class FolderSender:
         contexts: Iterable[tuple[str, str]] = (),  # noqa: ARG002 - the signature that all senders share
         *,
         failures: int = 0,  # noqa: ARG002 - the signature that all senders share
+        priority: Priority = Priority.MEDIUM,  # noqa: ARG002 - the signature that all senders share
     ) -> StoreStatus:
         """Write an instance durably; the same bytes again change nothing, other bytes go beside the first.
 
@@ -53,7 +62,7 @@ class FolderSender:
             The clean file, with File Meta Information.
         instance : SOPInstance
             Its UIDs, which become names.
-        contexts, failures
+        contexts, failures, priority
             Of no consequence here.
 
         Raises
@@ -101,7 +110,12 @@ class FolderSender:
         if not target.exists():
             # The spool's name is this delivery's own: a repeat after a crash writes over what was left here.
             temporary = directory / f".{path.name}.part"
-            _copy(path, temporary)
+            try:
+                _copy(path, temporary)
+            except OSError:
+                with suppress(OSError):  # half a file would keep the room that the whole one needs
+                    temporary.unlink(missing_ok=True)
+                raise
             temporary.replace(target)
         # Also when it stands there already: the run that wrote it may have ended before this.
         for made in (directory, directory.parent, self._folder):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,13 +22,25 @@ Kind = Literal["", "name", "physician", "id", "date", "age", "institution", "add
 
 
 class State(StrEnum):
-    """Where an instance, or one delivery of it, stands."""
+    """Where an instance, or one delivery of it, stands.
+
+    STORED is of deliveries: the destination has answered C-STORE with Success, and has still to commit to its storage.
+    """
 
     RECEIVED = "RECEIVED"
     REDACTED = "REDACTED"
+    STORED = "STORED"
     SENT = "SENT"
     HELD = "HELD"
     DROPPED = "DROPPED"
+
+
+class Priority(IntEnum):
+    """How urgent an instance is, in the numbers of a C-STORE-RQ's Priority (0000,0700) (PS3.7 9.3.1.1)."""
+
+    MEDIUM = 0
+    HIGH = 1
+    LOW = 2
 
 
 class Outcome(StrEnum):
@@ -90,6 +102,8 @@ class QueueEntry:
         Set by ``queue release``: the policy to carry out and where the result goes, instead of what the routes say.
     conflict : bool
         Another instance with the same SOP Instance UID and other bytes was received.
+    priority : Priority
+        That of its route, as far as the receiver could tell.
     """
 
     id: str
@@ -105,13 +119,15 @@ class QueueEntry:
     destinations: tuple[str, ...] = ()
     redacted_file: str | None = None
     conflict: bool = False
+    priority: Priority = Priority.MEDIUM
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One instance on its way to one destination.
 
-    ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax.
+    ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax. ``study_instance_uid`` is
+    the one that was received.
     """
 
     entry_id: str
@@ -127,6 +143,60 @@ class Delivery:
     not_before: float = 0.0
     reason: str | None = None
     status: int | None = None
+    priority: Priority = Priority.MEDIUM
+    study_instance_uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An S3-compatible store, and how it is reached.
+
+    Attributes
+    ----------
+    url : str
+        ``s3://bucket/prefix``
+    endpoint : str
+        Its URL; that of AWS when empty.
+    authorities : str
+        File of the CA that has signed its certificate, when it is not one that all trust.
+    credentials, profile : str
+        AWS's file of credentials and the section in it; no file when the environment has them.
+    """
+
+    url: str
+    endpoint: str = ""
+    authorities: str = ""
+    credentials: str = ""
+    profile: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class WaterMarks:
+    """Between which bounds instances are taken in; all in bytes.
+
+    Attributes
+    ----------
+    minimum_free, resume_free : int
+        With less free than the first none is taken in, until the second is free again.
+    high_water, low_water : int
+        With more in the spool than the first none is taken in, until no more than the second is left; no bound when 0.
+    """
+
+    minimum_free: int = 0
+    resume_free: int = 0
+    high_water: int = 0
+    low_water: int = 0
+
+
+class Kept(NamedTuple):
+    """How much is kept of the instances in one state.
+
+    ``original_bytes`` arrived, ``clean_bytes`` were written of the same instances.
+    """
+
+    instances: int = 0
+    original_bytes: int = 0
+    clean_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +212,25 @@ class StoreStatus:
 
     def __str__(self) -> str:
         return f"{self.status:04X}H"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitmentReport:
+    """What a destination says of one request for storage commitment (PS3.4 J.3.3).
+
+    Attributes
+    ----------
+    transaction_uid : str
+        Of the request.
+    committed : frozenset of str
+        SOP Instance UIDs that the destination has taken the responsibility for.
+    failed : dict of str to int
+        SOP Instance UIDs that it has not, and the Failure Reason (0008,1197) of each.
+    """
+
+    transaction_uid: str
+    committed: frozenset[str]
+    failed: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

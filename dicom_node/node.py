@@ -36,6 +36,9 @@ READY = "ready"
 """What a role process writes on its standard output once it works."""
 
 RECONCILE_SECONDS = 60.0
+END_SECONDS = 10.0
+"""What a process is given to end, beyond the time it drains for."""
+
 RESTART_SECONDS = 1.0
 """A process that dies at once is started again after a pause: a crash loop leaves the machine usable."""
 
@@ -112,6 +115,7 @@ def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Ca
         signal.signal(number, lambda *_: stop.set())
     children = [RoleProcess.start(roles[0])]
     drain_seconds, listener = 0.0, None
+    queue: Queue | None = None
     try:
         configuration = load()
         drain_seconds = configuration.queue.drain_seconds
@@ -133,7 +137,7 @@ def serve(load: Callable[[], Configuration], roles: Sequence[Role], announce: Ca
     finally:
         if listener:  # first: who comes now is told so at once
             listener.close()
-        _end(children, drain_seconds)
+        _give_back(_end(children, drain_seconds), queue)
     log.info("stopped", pid=os.getpid())
     return 0
 
@@ -148,7 +152,13 @@ def _others(roles: Sequence[Role], configuration: Configuration) -> list[Role]:
 def _opened(configuration: Configuration) -> Queue:
     from dicom_node.queue import open_queue  # noqa: PLC0415 - SQLAlchemy: the roles are started before that is loaded
 
-    return open_queue(configuration.data_dir, configuration.ledger_url, configuration.receive.minimum_free_bytes)
+    return open_queue(
+        configuration.data_dir,
+        configuration.ledger_url,
+        configuration.receive.water_marks,
+        configuration.store,
+        keep_originals=configuration.retention.originals_seconds,
+    )
 
 
 def banner(configuration: Configuration, roles: Sequence[Role]) -> str:
@@ -188,18 +198,33 @@ def _reconcile_now_and_then(queue: Queue, configuration: Configuration, stop: th
         try:
             found = asdict(queue.reconcile())
             found["unknown_destination"] = queue.ledger.hold_unknown_destinations(configuration.destinations)
+            others = set(configuration.destinations) - set(configuration.committing)
+            found["no_commitment_asked"] = queue.ledger.settle_uncommitted(others)
+            # After reconcile: originals go before their rows.
+            found["expired"] = queue.expire_rows(configuration.retention.rows_seconds)
             log.info("reconciled", states={name: count for name, count in found.items() if count})
         except Exception:
             log.exception("reconcile failed")
         stop.wait(RECONCILE_SECONDS)
 
 
-def _end(children: list[RoleProcess], seconds: float) -> None:
-    """Drain all at once: what the receiver still takes is safe in the queue. Kill what does not end in time."""
+def _give_back(killed: Sequence[RoleProcess], queue: Queue | None) -> None:
+    """Give back what they had in hand: they were slow, and another node takes it over now, not after their leases."""
+    for child in killed:
+        try:
+            if queue:
+                queue.ledger.give_back_of(owner_name(child.role, child.process.pid))
+        except Exception:
+            log.warning("leases not ended", exc_info=True)
+
+
+def _end(children: list[RoleProcess], seconds: float) -> list[RoleProcess]:
+    """Drain all at once: what the receiver still takes is safe in the queue. Kill, and return, what does not end."""
+    killed = []
     for child in children:
         if child.process.poll() is None:
             child.process.terminate()
-    deadline = time.monotonic() + seconds + 10
+    deadline = time.monotonic() + seconds + END_SECONDS
     for child in children:
         try:
             child.process.wait(max(0.1, deadline - time.monotonic()))
@@ -207,3 +232,5 @@ def _end(children: list[RoleProcess], seconds: float) -> None:
             log.error("role process killed", role=child.role, pid=child.process.pid)  # noqa: TRY400 - no exception's news
             child.process.kill()
             child.process.wait()
+            killed.append(child)
+    return killed

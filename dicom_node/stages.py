@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from dicom_node.errors import Hold
-from dicom_node.model import Outcome, RedactedFile, Redaction
+from dicom_node.errors import Defer, Hold, SpoolFull
+from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
-from dicom_node.routes import matching_route
+from dicom_node.routes import matching_route, priority_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
     from dicom_node.model import Delivery, QueueEntry, StoreStatus
-    from dicom_node.queue import Spool
+    from dicom_node.queue import AnySpool
     from dicom_node.redaction import TextDetector
 
 
@@ -30,11 +30,12 @@ class Redacted(NamedTuple):
     redaction: Redaction
     route: str
     policy: str
+    priority: Priority = Priority.MEDIUM
 
 
 def redact_instance(
     entry: QueueEntry,
-    spool: Spool,
+    spool: AnySpool,
     configuration: Configuration,
     policies: Mapping[str, Policy],
     detector: TextDetector,
@@ -50,41 +51,58 @@ def redact_instance(
     ------
     Hold
         When no route fits, or the policy cannot be carried out.
+    SpoolFull
+        When the clean file cannot be written now: the spool is full, read-only, broken or not there.
     """
-    original = spool.original(entry.id)
-    route, policy, destinations = _decided(entry, original, configuration)
-    if entry.size > configuration.redact.maximum_bytes and policy != "pass":
-        msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
-        raise Hold(msg)
-    if policy == "pass":
-        instance, redaction = entry.instance, Redaction(Outcome.PASSED)
-        with original.open("rb") as source:
-            path = spool.write_redacted(entry.id, entry.attempts, lambda file: shutil.copyfileobj(source, file))
-    else:
-        dataset = read(original)
-        # A release is an operator's word for this one instance: its policy alone, without what a route adds.
-        released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
-        redaction = redact(dataset, policies.get(route) or released, detector)
-        instance = identity(dataset)
-        path = spool.write_redacted(entry.id, entry.attempts, lambda file: write(dataset, file))
-    clean = RedactedFile(path.name, path, instance, path.stat().st_size)
-    return Redacted(clean, destinations, redaction, route, policy)
+    spool.check_room_to_redact(entry.size)
+    with spool.original_file(entry.id) as original:
+        route, policy, destinations, priority = _decided(entry, original, configuration)
+        if entry.size > configuration.redact.maximum_bytes and policy != "pass":
+            msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
+            raise Hold(msg)
+        if policy == "pass":
+            instance, redaction = entry.instance, Redaction(Outcome.PASSED)
+            with original.open("rb") as source:
+                path, size = _written(spool, entry, lambda file: shutil.copyfileobj(source, file))
+        else:
+            dataset = read(original)
+            # A release is an operator's word for this one instance: its policy alone, without what a route adds.
+            released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
+            redaction = redact(dataset, policies.get(route) or released, detector)
+            instance = identity(dataset)
+            path, size = _written(spool, entry, lambda file: write(dataset, file))
+    clean = RedactedFile(path.name, path, instance, size)
+    return Redacted(clean, destinations, redaction, route, policy, priority)
 
 
-def _decided(entry: QueueEntry, original: Path, configuration: Configuration) -> tuple[str, str, tuple[str, ...]]:
-    """Return route, policy and destinations: what an operator said at the release, or else what the routes say."""
+def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], object]) -> tuple[Path, int]:
+    """Write a clean file; return where it is, and its size in bytes."""
+    size = 0
+
+    def counted(file: BinaryIO) -> None:
+        nonlocal size
+        write(file)
+        size = file.tell()
+
+    return spool.write_redacted(entry.id, entry.attempts, counted), size
+
+
+def _decided(
+    entry: QueueEntry, original: Path, configuration: Configuration
+) -> tuple[str, str, tuple[str, ...], Priority]:
+    """Return route, policy, destinations and priority: what an operator said at the release, or what the routes say."""
     if entry.policy is not None:
-        return "(released)", entry.policy, entry.destinations
+        return "(released)", entry.policy, entry.destinations, entry.priority
     route = matching_route(configuration.routes, entry.origin, read(original, with_pixels=False))
     if route is None:
         msg = "no route fits"
         raise Hold(msg)
-    return route.name, route.policy, route.destinations
+    return route.name, route.policy, route.destinations, priority_of(route)
 
 
 def send_instance(
     delivery: Delivery,
-    spool: Spool,
+    spool: AnySpool,
     sender: Sender,
     waiting: Sequence[tuple[str, str]] = (),
 ) -> StoreStatus:
@@ -102,5 +120,8 @@ def send_instance(
     Hold
         When trying again would not help.
     """
-    path = spool.redacted(delivery.redacted_file)
-    return sender.send(path, delivery.instance, waiting, failures=delivery.failures)
+    try:
+        with spool.redacted_file(delivery.redacted_file) as path:
+            return sender.send(path, delivery.instance, waiting, failures=delivery.failures, priority=delivery.priority)
+    except SpoolFull as full:  # a store that is away: nothing is known against the instance
+        raise Defer(str(full)) from None

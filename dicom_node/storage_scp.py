@@ -21,12 +21,16 @@ from pynetdicom.sop_class import Verification
 
 from dicom_node.errors import Refuse, SpoolFull
 from dicom_node.listener import Listener
-from dicom_node.model import Origin
+from dicom_node.model import Origin, Priority
 from dicom_node.queue import Accepted
+from dicom_node.storage_commitment import PUSH_MODEL
+from dicom_node.storage_scp_association import Acceptor
+from dicom_node.storage_scp_commitment import Reports
 from dicom_node.storage_scp_header import read_header
 from dicom_node.storage_scp_server import AssociationServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from dicom_node.config import Receive
@@ -55,13 +59,26 @@ class StorageSCP:
         How the node is called, and by whom.
     queue : Queue
         Where instances go; its spool has been prepared.
+    reporters : mapping of str to collection of str, optional
+        AE titles that may report on storage commitment, and the destinations that each reports for.
+    priority_of : callable, optional
+        Tells the priority of an instance by what it is, where it came from and its file.
     listener : Listener, optional
         Where to listen, if that is open already.
     """
 
-    def __init__(self, receive: Receive, queue: Queue, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        queue: Queue,
+        reporters: Mapping[str, Collection[str]] | None = None,
+        priority_of: Callable[[SOPInstance, Origin, Path], Priority] = lambda *_: Priority.MEDIUM,
+        listener: Listener | None = None,
+    ) -> None:
         self._receive = receive
         self._queue = queue
+        self._reports = Reports(queue, reporters or {})
+        self._priority_of = priority_of
         self._listener = listener
         self._server: AssociationServer | None = None
 
@@ -81,7 +98,8 @@ class StorageSCP:
         receive, incoming = self._receive, self._queue.spool.incoming
         _settle_libraries(incoming)
         listener = self._listener = self._listener or Listener.open(receive)
-        self._server = AssociationServer(receive, listener, incoming, self._on_store)
+        acceptor = Acceptor(incoming, self._queue.room.check, self._on_store, self._reports)
+        self._server = AssociationServer(receive, listener, acceptor)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="storage-scp", daemon=True).start()
         host, port = self._server.server_address[:2]
         return str(host), int(port)
@@ -120,20 +138,17 @@ class StorageSCP:
 
     def _accept(self, request: StoreRequest) -> tuple[str, Accepted]:
         """Put a received file into the queue; it is durable when this returns."""
-        try:
-            request.file.finish()
-        except OSError as error:
-            msg = f"an instance cannot be written: {error.strerror}"
-            raise SpoolFull(msg) from None
-        self._queue.spool.check_room()
-        instance = _identity(request)
-        return self._queue.accept(request.file.path, instance, _origin(request), sha256=request.file.sha256)
+        request.file.finish()
+        self._queue.room.check()
+        instance, origin, path = _identity(request), _origin(request), request.file.path
+        priority = self._priority_of(instance, origin, path)
+        return self._queue.accept(path, instance, origin, priority, request.file.sha256)
 
 
 def _identity(request: StoreRequest) -> SOPInstance:
     """See that the data set is whole, and that it is what the C-STORE-RQ says it is (PS3.4 B.2.3)."""
     command, context = request.command, request.context
-    if context.abstract_syntax == Verification:
+    if context.abstract_syntax in {Verification, PUSH_MODEL}:
         raise Refuse(0x0122, "the context is not one of storage")
     if not _UID.fullmatch(command.sop_instance_uid):
         raise Refuse(0x0117, "the SOP Instance UID is not a UID")

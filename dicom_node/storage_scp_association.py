@@ -7,9 +7,11 @@ from one to the other and copy it six times (``docs/decisions/0011-receivers.md`
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dicom_node.storage_scp_commitment import ReportRequest, takes_reports
 from dicom_node.storage_scp_file import IncomingFile
 from dicom_node.storage_scp_message import (
     MAXIMUM_COMMAND_SET,
@@ -23,10 +25,10 @@ from dicom_node.storage_scp_message import (
 
 if TYPE_CHECKING:
     import socket
-    import threading
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from dicom_node.storage_scp_commitment import Reports
     from dicom_node.storage_scp_negotiation import Context, Request
     from dicom_node.storage_scp_stream import Stream
 
@@ -57,15 +59,21 @@ class Acceptor:
     ----------
     incoming : Path
         Where instances are written as they come.
+    check_room : callable
+        Raises :class:`~dicom_node.errors.SpoolFull` when nothing more of an instance may be written.
     store : callable
         Takes a request, and returns status and error comment.
+    reports : Reports
+        On storage commitment.
     is_aborting : threading.Event
         Set when associations are to end after what they have in hand.
     """
 
     incoming: Path
+    check_room: Callable[[], None]
     store: Callable[[StoreRequest], tuple[int, str]]
-    is_aborting: threading.Event
+    reports: Reports
+    is_aborting: threading.Event = field(default_factory=threading.Event)
 
 
 class Association:
@@ -91,7 +99,7 @@ class Association:
         self._contexts: Mapping[int, Context] = request.contexts
         self._address = address
         self._command_set = b""
-        self._store: tuple[int, StoreRequest] | None = None
+        self._begun: tuple[int, StoreRequest | ReportRequest] | None = None
 
     def serve(self) -> bool:
         """Serve until the peer releases or aborts (True), or the node has to (False)."""
@@ -110,8 +118,8 @@ class Association:
                     raise unexpected()
             return False
         finally:
-            if self._store:
-                self._store[1].file.remove()
+            if self._begun:
+                self._begun[1].file.remove()
 
     def _read_fragments(self, length: int) -> None:
         """Read a P-DATA-TF (PS3.8 9.3.5)."""
@@ -129,44 +137,51 @@ class Association:
                 self._read_data_set(context_id, size - 2, ends=is_last(control))
 
     def _read_command(self, context_id: int, size: int, *, ends: bool) -> None:
-        if self._store or len(self._command_set) + size > MAXIMUM_COMMAND_SET:
+        if self._begun or len(self._command_set) + size > MAXIMUM_COMMAND_SET:
             msg = "a second command set, or one that is too long"
             raise ValueError(msg)
         self._command_set += self._stream.read(size)
         if not ends:
             return
         command, self._command_set = decode(self._command_set), b""
+        context = self._contexts[context_id]
         match command.field, command.has_data_set:
             case Field.C_ECHO_RQ, False:
                 self._answer(command, context_id, 0x0000, "")
             case Field.C_STORE_RQ, True:
-                self._store = context_id, self._begun(command, self._contexts[context_id])
+                self._begun = context_id, self._store_request(command, context)
             case Field.C_STORE_RQ, False:
                 self._answer(command, context_id, 0xC000, "the data set is missing")
+            case Field.N_EVENT_REPORT_RQ, True if takes_reports(context):
+                self._begun = context_id, ReportRequest(command, context, self._request.calling_ae_title)
             case _:
                 raise unexpected()
 
     def _read_data_set(self, context_id: int, size: int, *, ends: bool) -> None:
-        if self._store is None or self._store[0] != context_id:
-            msg = "a data set that belongs to no C-STORE"
+        if self._begun is None or self._begun[0] != context_id:
+            msg = "a data set that belongs to no command"
             raise ValueError(msg)
-        file = self._store[1].file
+        request = self._begun[1]
         for piece in self._stream.pieces(size):
-            file.write(piece)
+            request.file.write(piece)
         if not ends:
             return
-        request, self._store = self._store[1], None
+        self._begun = None
         try:
             # Without a Message ID there is no response.
             if request.command.message_id is not None:
-                self._answer(request.command, context_id, *self._acceptor.store(request))
+                self._answer(request.command, context_id, *self._outcome(request))
         finally:
-            file.remove()
+            request.file.remove()
 
-    def _begun(self, command: Command, context: Context) -> StoreRequest:
-        file = IncomingFile(
-            self._acceptor.incoming, command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
-        )
+    def _outcome(self, request: StoreRequest | ReportRequest) -> tuple[int, str]:
+        if isinstance(request, StoreRequest):
+            return self._acceptor.store(request)
+        return self._acceptor.reports.take(request), ""
+
+    def _store_request(self, command: Command, context: Context) -> StoreRequest:
+        uids = command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
+        file = IncomingFile(self._acceptor.incoming, *uids, self._acceptor.check_room)
         titles = self._request.calling_ae_title, self._request.called_ae_title
         return StoreRequest(command, context, *titles, self._address, file)
 

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
+from dicom_node.errors import SpoolFull
+from dicom_node.queue.spool import refusals
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _LONGEST_UID = 64
 _WRITTEN_AT_ONCE = 1 << 18
+_CHECKED_AT_ONCE = 1 << 20
 
 
 class IncomingFile:
     """A file with preamble and File Meta Information (PS3.10 7.1) in front of a data set that is received.
 
-    An error of the file system is kept for whoever asks (:meth:`finish`): the data set has to be read off the
-    connection in any case, so that it can be answered.
+    That there is no room is kept for whoever asks (:meth:`finish`), and no file is: the data set has to be read off
+    the connection in any case, so that it can be answered.
 
     Parameters
     ----------
@@ -30,19 +35,26 @@ class IncomingFile:
         Where it is made, under a name of its own.
     sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
         For the File Meta Information; as they came, and perhaps no UIDs.
+    check_room : callable
+        Raises :class:`~dicom_node.errors.SpoolFull` when nothing more may be written; asked now and then.
     """
 
-    def __init__(self, folder: Path, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        check_room: Callable[[], None],
+    ) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
         self.size = 0
         self._hash = hashlib.sha256()
         self._begun = 0
         self._descriptor = -1
-        self._error: OSError | None = None
-        try:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            self._error = error
+        self._check_room = check_room
+        self._check_at = 0
+        self._refusal: SpoolFull | None = None
         self.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
 
     @property
@@ -51,18 +63,18 @@ class IncomingFile:
         return self._hash.hexdigest()
 
     def write(self, content: bytes | memoryview) -> None:
-        """Append; after an error, nothing more is written."""
-        if self._error:
+        """Append; after a refusal, nothing more is written."""
+        if self._refusal:
             return
         self._hash.update(content)
-        self.size += len(content)
         try:
-            while written := os.write(self._descriptor, content):
-                content = content[written:]
-            if self.size - self._begun >= _WRITTEN_AT_ONCE:
-                self._start_writing()
-        except OSError as error:
-            self._error = error
+            if self.size >= self._check_at:
+                self._check_room()
+                self._check_at = self.size + _CHECKED_AT_ONCE
+            with refusals():
+                self._append(content)
+        except SpoolFull as refusal:
+            self._refusal = refusal
             self.remove()
 
     def finish(self) -> None:
@@ -70,18 +82,29 @@ class IncomingFile:
 
         Raises
         ------
-        OSError
+        SpoolFull
             When not all of it could be written.
         """
-        self._close()
-        if self._error:
-            raise self._error
+        with refusals():
+            self._close()
+        if self._refusal:
+            raise self._refusal
 
     def remove(self) -> None:
         """Delete it, unless it has gone into the spool."""
-        self._close()
+        with suppress(OSError):
+            self._close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+    def _append(self, content: bytes | memoryview) -> None:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self.size += len(content)
+        while written := os.write(self._descriptor, content):
+            content = content[written:]
+        if self.size - self._begun >= _WRITTEN_AT_ONCE:
+            self._start_writing()
 
     def _start_writing(self) -> None:
         """Let the disk begin while the rest comes: the sync at the end has less to wait for."""
@@ -90,9 +113,9 @@ class IncomingFile:
         self._begun = self.size
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> bytes:

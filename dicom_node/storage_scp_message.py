@@ -1,4 +1,4 @@
-"""DIMSE messages as they stand on the wire (PS3.7 6.3, 9.3): the commands of C-STORE and C-ECHO."""
+"""DIMSE messages as they stand on the wire (PS3.7 6.3, 9.3, 10.3): commands of C-STORE, C-ECHO and N-EVENT-REPORT."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Field(IntEnum):
 
     C_STORE_RQ = 0x0001
     C_ECHO_RQ = 0x0030
+    N_EVENT_REPORT_RQ = 0x0100
 
 
 _RESPONSE = 0x8000
@@ -26,7 +27,8 @@ _COMMAND, _LAST = 1, 2
 _P_DATA_TF = 4
 
 _GROUP_LENGTH, _SOP_CLASS, _FIELD, _MESSAGE_ID = 0x0000, 0x0002, 0x0100, 0x0110
-_RESPONDED_TO, _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT, _SOP_INSTANCE = 0x0120, 0x0800, 0x0900, 0x0902, 0x1000
+_RESPONDED_TO, _DATA_SET_TYPE, _STATUS, _ERROR_COMMENT = 0x0120, 0x0800, 0x0900, 0x0902
+_SOP_INSTANCE, _EVENT_TYPE = 0x1000, 0x1002
 
 
 class Command(NamedTuple):
@@ -37,6 +39,7 @@ class Command(NamedTuple):
     sop_class_uid: str
     sop_instance_uid: str
     has_data_set: bool
+    event_type: int | None = None
 
 
 def decode(command_set: bytes) -> Command:
@@ -54,7 +57,8 @@ def decode(command_set: bytes) -> Command:
         raise ValueError(msg)
     sop_class_uid, sop_instance_uid = (_uid(found.get(element, b"")) for element in (_SOP_CLASS, _SOP_INSTANCE))
     has_data_set = data_set_type != _NO_DATA_SET
-    return Command(field, _number(found.get(_MESSAGE_ID)), sop_class_uid, sop_instance_uid, has_data_set)
+    message_id, event_type = _number(found.get(_MESSAGE_ID)), _number(found.get(_EVENT_TYPE))
+    return Command(field, message_id, sop_class_uid, sop_instance_uid, has_data_set, event_type)
 
 
 def response(command: Command, context_id: int, status: int, comment: str, longest: int) -> bytes:

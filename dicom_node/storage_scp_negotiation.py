@@ -18,8 +18,11 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification
 
+from dicom_node.storage_commitment import PUSH_MODEL
+from dicom_node.storage_scp_commitment import REPORT_SYNTAXES, granted_role, offers_reports, takes_reports
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pydicom.uid import UID
 
@@ -68,6 +71,8 @@ class Request:
     ----------
     content : bytes
         The PDU, with its header.
+    reporters : collection of str
+        Calling AE Titles that may report on storage commitment.
 
     Raises
     ------
@@ -75,14 +80,18 @@ class Request:
         Whatever pynetdicom raises when it is none.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, reporters: Collection[str] = ()) -> None:
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(content)
         self._primitive = pdu.to_primitive()
+        self._items = self._primitive.user_information
         self.calling_ae_title = str(self._primitive.calling_ae_title)
         self.called_ae_title = str(self._primitive.called_ae_title)
         self.maximum_length = int(self._item(MaximumLengthNotification).maximum_length_received)
-        self._answers = [_answered(context) for context in self._primitive.presentation_context_definition_list]
+        offered = {PUSH_MODEL} if self.calling_ae_title in reporters and offers_reports(self._items) else set()
+        self._answers = [
+            _answered(context, offered) for context in self._primitive.presentation_context_definition_list
+        ]
 
     @property
     def has_user_identity(self) -> bool:
@@ -110,7 +119,8 @@ class Request:
         # PS3.7 D.3.3.3: C-STORE is answered in the order it comes.
         window.maximum_number_operations_invoked = window.maximum_number_operations_performed = 1
         is_asked = self._item(AsynchronousOperationsWindowNegotiation) is not None
-        primitive.user_information = [length, implementation, version, *([window] if is_asked else [])]
+        roles = [granted_role()] if any(map(takes_reports, self.contexts.values())) else []
+        primitive.user_information = [length, implementation, version, *([window] if is_asked else []), *roles]
         return _encoded(A_ASSOCIATE_AC(), primitive)
 
     def rejected(self, rejection: Rejection) -> bytes:
@@ -129,17 +139,26 @@ class Request:
         return primitive
 
     def _item(self, kind: type) -> Any:  # noqa: ANN401 - an item of user information, of this kind
-        return next((item for item in self._primitive.user_information if isinstance(item, kind)), None)
+        return next((item for item in self._items if isinstance(item, kind)), None)
 
 
-def _answered(requested: PresentationContext) -> PresentationContext:
-    """Answer a presentation context (PS3.8 9.3.3.2): the requestor's first transfer syntax that carries pixels."""
-    receivable = [syntax for syntax in requested.transfer_syntax if syntax in _PIXEL_SYNTAXES]
+def _answered(requested: PresentationContext, offered: Collection[str]) -> PresentationContext:
+    """Answer a presentation context (PS3.8 9.3.3.2): the requestor's first transfer syntax that is of use.
+
+    Parameters
+    ----------
+    requested : PresentationContext
+    offered : collection of str
+        Abstract syntaxes of reports that are accepted beside storage.
+    """
+    is_report = requested.abstract_syntax in offered
+    syntaxes = REPORT_SYNTAXES if is_report else _PIXEL_SYNTAXES
+    receivable = [syntax for syntax in requested.transfer_syntax if syntax in syntaxes]
     answer = PresentationContext()
     answer.context_id = requested.context_id
     answer.abstract_syntax = requested.abstract_syntax
     answer.transfer_syntax = (receivable or requested.transfer_syntax)[:1]
-    if not _is_served(requested.abstract_syntax):
+    if not (is_report or _is_served(requested.abstract_syntax)):
         answer.result = _ABSTRACT_SYNTAX_NOT_SUPPORTED
     else:
         answer.result = _ACCEPTED if receivable else _TRANSFER_SYNTAXES_NOT_SUPPORTED
@@ -148,8 +167,9 @@ def _answered(requested: PresentationContext) -> PresentationContext:
 
 def _is_served(sop_class: UID) -> bool:
     """Whether this is Verification, or storage; a class that PS3.6 does not name is taken for storage."""
-    is_nameless = sop_class.name in {"", sop_class}
-    return is_nameless or sop_class == Verification or "Storage" in sop_class.name
+    name = sop_class.name
+    is_storage = "Storage" in name and "Storage Commitment" not in name
+    return name in {"", sop_class} or sop_class == Verification or is_storage
 
 
 def _encoded(pdu: Any, primitive: A_ASSOCIATE) -> bytes:  # noqa: ANN401 - pynetdicom's PDUs have no common type

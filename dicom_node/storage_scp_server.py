@@ -7,14 +7,13 @@ import socket
 import socketserver
 import struct
 import sys
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from dicom_node.storage_scp_association import ABORT, Acceptor, Association, unexpected
+from dicom_node.storage_scp_association import ABORT, Association, unexpected
 from dicom_node.storage_scp_limits import Connections
 from dicom_node.storage_scp_negotiation import (
     CALLED_AE_TITLE_NOT_RECOGNISED,
@@ -30,12 +29,9 @@ from dicom_node.storage_scp_table import AssociationTable
 from dicom_node.tls import names_of, receiving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from dicom_node.config import Receive
     from dicom_node.listener import Listener
-    from dicom_node.storage_scp_association import StoreRequest
+    from dicom_node.storage_scp_association import Acceptor
 
 _ASSOCIATE_RQ = 1
 _REQUEST_LIMIT = 1 << 18
@@ -59,10 +55,8 @@ class AssociationServer(socketserver.ThreadingTCPServer):
         Titles, networks and limits.
     listener : Listener
         Where connections come from; :meth:`shutdown` closes its socket.
-    incoming : Path
-        Where instances are written as they come.
-    store : callable
-        Takes a request, and returns status and error comment.
+    acceptor : Acceptor
+        What the associations have in common.
 
     Raises
     ------
@@ -72,19 +66,13 @@ class AssociationServer(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
 
-    def __init__(
-        self,
-        receive: Receive,
-        listener: Listener,
-        incoming: Path,
-        store: Callable[[StoreRequest], tuple[int, str]],
-    ) -> None:
+    def __init__(self, receive: Receive, listener: Listener, acceptor: Acceptor) -> None:
         super().__init__((receive.host, receive.port), _Handler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener.socket
         self.server_address = listener.socket.getsockname()
         self.receive = receive
-        self.acceptor = Acceptor(incoming, store, threading.Event())
+        self.acceptor = acceptor
         table = AssociationTable(listener.associations, receive.maximum_associations)
         self.connections = Connections(receive.maximum_associations, receive.maximum_associations_per_peer, table)
         self._is_shared = listener.is_shared
@@ -205,7 +193,8 @@ class _Handler(socketserver.BaseRequestHandler):
             return None
         if kind != _ASSOCIATE_RQ:
             raise unexpected()
-        request = Request(struct.pack(">BxI", kind, length) + stream.read(length))
+        reporters = self.server.acceptor.reports.ae_titles
+        request = Request(struct.pack(">BxI", kind, length) + stream.read(length), reporters)
         self.request.settimeout(seconds)
         return request
 

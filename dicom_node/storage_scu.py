@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom.uid import UID
 from pynetdicom import _config, build_context
 from pynetdicom.sop_class import Verification
 
-from dicom_node.errors import Defer, DestinationDown, Hold
-from dicom_node.model import StoreStatus
+from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold
+from dicom_node.model import Priority, StoreStatus
 from dicom_node.storage_scu_association import Requestor
 from dicom_node.storage_scu_native import NATIVE_SYNTAXES, as_native
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pydicom.dataset import Dataset
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from dicom_node.tls import Context
 
 _Context = tuple[str, str]
-_Disposition = Literal["deliver", "defer", "few tries", "hold"]
+_Disposition = Literal["deliver", "busy", "defer", "few tries", "hold"]
 
 DISPOSITIONS: tuple[tuple[int, int, _Disposition], ...] = (
     (0x0000, 0x0000, "deliver"),
     (0xB000, 0xB000, "deliver"),  # coercion of data elements
     (0xB006, 0xB007, "deliver"),  # elements discarded; data set does not match SOP class
     (0x0110, 0x0110, "defer"),  # processing failure
-    (0x0213, 0x0213, "defer"),  # resource limitation
-    (0xA700, 0xA7FF, "defer"),  # out of resources
+    (0x0213, 0x0213, "busy"),  # resource limitation
+    (0xA700, 0xA7FF, "busy"),  # out of resources
     (0x0117, 0x0117, "hold"),  # invalid SOP instance
     (0x0122, 0x0122, "hold"),  # SOP class not supported
     (0x0124, 0x0124, "hold"),  # not authorised
@@ -83,6 +83,7 @@ class StorageSCU:
         contexts: Iterable[_Context] = (),
         *,
         failures: int = 0,
+        priority: Priority = Priority.MEDIUM,
     ) -> StoreStatus:
         """Send an instance, over the association that is open if its context was proposed there.
 
@@ -96,6 +97,8 @@ class StorageSCU:
             SOP Class and Transfer Syntax UIDs of what else waits for this destination, to be proposed along.
         failures : int
             Failed tries of this delivery so far.
+        priority : Priority
+            Said in the C-STORE-RQ.
 
         Returns
         -------
@@ -106,8 +109,10 @@ class StorageSCU:
         ------
         DestinationDown
             When no association comes about.
+        DestinationBusy
+            When the outcome is unknown or the destination is out of resources: send the same instance again.
         Defer
-            When the outcome is unknown or the destination refused for now: send the same instance again.
+            When the destination refused for now.
         Hold
             When sending again would not help.
         """
@@ -118,14 +123,21 @@ class StorageSCU:
         association = self._associate(needed)
         content = _fitting(path, instance, _accepted(association))
         try:
-            status = _store(association, content, path.stat().st_size, self._remote.dimse_timeout)
+            association.dimse_timeout = self._remote.dimse_timeout + path.stat().st_size / _BYTES_PER_SECOND
+            status = _store(association, content, priority)
         except ConnectionError:
             status = None
         if status is None:
             self._abort()
             msg = "the association was lost, or timed out, before the response: outcome unknown"
-            raise Defer(msg)
+            raise DestinationBusy(msg)
         return _judged(status, failures)
+
+    @property
+    def echo_seconds(self) -> float:
+        """Longest time that :meth:`echo` takes."""
+        remote = self._remote
+        return remote.connect_timeout + 2 * remote.acse_timeout + remote.dimse_timeout
 
     def echo(self) -> float:
         """Verify the destination by C-ECHO, on an association of its own; return the seconds that took.
@@ -163,29 +175,59 @@ class StorageSCU:
         return self._association
 
     def _request(self, contexts: Iterable[_Context]) -> Association:
-        remote = self._remote
-        ae = Requestor(remote.calling_ae_title)
-        ae.connection_timeout = remote.connect_timeout
-        ae.acse_timeout = remote.acse_timeout
-        ae.dimse_timeout = remote.dimse_timeout
-        requested = [build_context(sop_class, syntax) for sop_class, syntax in contexts]
-        try:
-            association = ae.associate(
-                remote.host, remote.port, requested, remote.ae_title, _MAXIMUM_PDU_LENGTH, tls_args=self._tls
-            )
-        except OSError as error:
-            msg = f"the destination's address cannot be used: {error.strerror}"
-            raise DestinationDown(msg) from None
-        if not association.is_established:
-            raise _no_association(association)
-        # A PACS that sees A-ABORT logs an error; an association that is only idle ends in peace.
-        association.network_timeout_response = "A-RELEASE"
-        return association
+        return request_association(self._remote, self._tls, contexts)
 
     def _abort(self) -> None:
         association, self._association = self._association, None
         if association is not None:
             association.abort()
+
+
+def request_association(
+    remote: RemoteAE,
+    tls: tuple[Context, str] | None,
+    contexts: Iterable[_Context],
+    handlers: Sequence[tuple[Any, Any]] = (),
+) -> Association:
+    """Associate with a destination, or say why that cannot be done.
+
+    Parameters
+    ----------
+    contexts : iterable of (str, str)
+        Abstract and transfer syntaxes to propose.
+    handlers : sequence
+        ``(event, callable)`` as pynetdicom has them, for what the destination asks of us.
+
+    Raises
+    ------
+    DestinationDown
+        When no association comes about.
+    Hold
+        When the destination accepts none of the contexts.
+    """
+    ae = Requestor(remote.calling_ae_title)
+    ae.connection_timeout = remote.connect_timeout
+    ae.acse_timeout = remote.acse_timeout
+    ae.dimse_timeout = remote.dimse_timeout
+    requested = [build_context(abstract, syntax) for abstract, syntax in contexts]
+    try:
+        association = ae.associate(
+            remote.host,
+            remote.port,
+            requested,
+            remote.ae_title,
+            _MAXIMUM_PDU_LENGTH,
+            tls_args=tls,
+            evt_handlers=list(handlers),
+        )
+    except OSError as error:
+        msg = f"the destination's address cannot be used: {error.strerror}"
+        raise DestinationDown(msg) from None
+    if not association.is_established:
+        raise _no_association(association)
+    # A PACS that sees A-ABORT logs an error; an association that is only idle ends in peace.
+    association.network_timeout_response = "A-RELEASE"
+    return association
 
 
 def _proposal(asked: list[_Context]) -> list[_Context]:
@@ -213,11 +255,10 @@ def _fitting(path: Path, instance: SOPInstance, accepted: set[_Context]) -> Path
     raise Hold(msg)
 
 
-def _store(association: Association, content: Path | Dataset, size: int, seconds: float) -> int | None:
+def _store(association: Association, content: Path | Dataset, priority: Priority) -> int | None:
     """Send, and return the status; None when there was none."""
-    association.dimse_timeout = seconds + size / _BYTES_PER_SECOND
     try:
-        response = association.send_c_store(content)
+        response = association.send_c_store(content, priority=int(priority))
     except (AttributeError, ValueError):
         msg = "the file cannot be sent: its File Meta Information is not complete, or not that of the instance"
         raise Hold(msg) from None
@@ -237,6 +278,8 @@ def _judged(status: int, failures: int) -> StoreStatus:
     msg = f"the destination answered {answer}"
     if disposition == "hold" or (disposition == "few tries" and failures + 1 >= FEW_TRIES):
         raise Hold(msg)
+    if disposition == "busy":
+        raise DestinationBusy(msg)
     raise Defer(msg)
 
 

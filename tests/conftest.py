@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from tests.support.postgresql import PostgreSQL
+from tests.support.s3 import S3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,3 +53,25 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return server.new_ledger()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """Return a store that works; whoever stops it has one of its own."""
+    server = S3()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(params=["directory", "s3"])
+def spool_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return where a spool is that is not made yet: what holds in a directory (no URL) holds in a store."""
+    if request.param == "directory":
+        return ""
+    server: S3 = request.getfixturevalue("s3")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return server.new_bucket()

@@ -19,21 +19,48 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, SOPInstance, State
+from dicom_node.model import Origin, Priority, QueueEntry, SOPInstance, State, WaterMarks
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
+from dicom_node.queue.room import Room
+from dicom_node.queue.selection import Selection
 from dicom_node.queue.spool import Sidecar, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
-__all__ = ["Accepted", "Claim", "EntrySummary", "Ledger", "Queue", "Reconciliation", "Sidecar", "Spool", "open_queue"]
+    from dicom_node.model import CommitmentReport, Store
+    from dicom_node.queue.object_spool import Look, ObjectSpool
+
+    AnySpool = Spool | ObjectSpool
+
+__all__ = [
+    "Accepted",
+    "Claim",
+    "EntrySummary",
+    "Ledger",
+    "Queue",
+    "Reconciliation",
+    "Selection",
+    "Sidecar",
+    "Spool",
+    "open_queue",
+]
+
+RESEND_SECONDS = 30.0
+"""How long an instance that a destination reports not to have waits before it is sent again."""
+
+EXPIRED_AT_ONCE = 10_000
+"""Rows that one look deletes, in transactions of some hundred: the next look is a minute away."""
 
 _AT_ONCE = 500
 """Ids that are looked up in one query."""
 
-_Finding = Literal["as_it_should_be", "inserted", "duplicates", "deleted", "held", "redact_again", "unreadable"]
+_Finding = Literal[
+    "as_it_should_be", "inserted", "duplicates", "deleted", "held", "found_again", "redact_again", "unreadable"
+]
 
 log = structlog.get_logger(__name__)
 
@@ -49,19 +76,22 @@ class Reconciliation:
     duplicates, deleted : int
         Bytes that went: another entry has the same, or they are sent or dropped.
     held : int
-        Rows without bytes.
+        Rows without bytes, and bytes that are not those that arrived.
+    found_again : int
+        Rows that were held without bytes, whose bytes are back.
     redact_again : int
         Rows without their clean file.
     unreadable : int
         Bytes whose sidecar is missing or damaged: left where they are.
     swept : int
-        Files that a crash left behind.
+        Files that a crash left behind, and clean files of attempts that came to nothing.
     """
 
     inserted: int = 0
     duplicates: int = 0
     deleted: int = 0
     held: int = 0
+    found_again: int = 0
     redact_again: int = 0
     unreadable: int = 0
     swept: int = 0
@@ -72,16 +102,29 @@ class Queue:
 
     Parameters
     ----------
-    spool : Spool
+    spool : Spool or ObjectSpool
     ledger : Ledger
+    marks : WaterMarks, optional
+        Within which instances are accepted.
+    keep_originals : float
+        Seconds that the original of an instance stays once it is SENT.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger) -> None:
+    def __init__(
+        self, spool: AnySpool, ledger: Ledger, marks: WaterMarks | None = None, keep_originals: float = 0.0
+    ) -> None:
         self.spool = spool
         self.ledger = ledger
+        self.room = Room(spool, ledger, marks or WaterMarks())
+        self._keep_originals = keep_originals
 
     def accept(
-        self, incoming: Path, instance: SOPInstance, origin: Origin, sha256: str | None = None
+        self,
+        incoming: Path,
+        instance: SOPInstance,
+        origin: Origin,
+        priority: Priority = Priority.MEDIUM,
+        sha256: str | None = None,
     ) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
 
@@ -102,13 +145,14 @@ class Queue:
         SpoolFull
             Nothing was accepted; the sender keeps its copy.
         """
-        entry = _new_entry(incoming, instance, origin, sha256)
-        self.spool.check_room()
-        self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size))
+        entry = _new_entry(incoming, instance, origin, priority, sha256)
+        self.room.check()
+        self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size, priority))
         # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
         # connection can break after the server has committed), and a row without bytes would make the resend a
         # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
         if self.ledger.accept(entry) is Accepted.NEW:
+            self.room.took(entry.size)
             return entry.id, Accepted.NEW
         # Nobody looks before: the same instance again is rare, and the look would be a transaction for every instance.
         known = self.ledger.find(entry)
@@ -118,19 +162,83 @@ class Queue:
         return known or entry.id, Accepted.DUPLICATE
 
     def finish(self, entry_id: str) -> bool:
-        """Delete the bytes of an instance that is SENT; False, and nothing done, when it is not."""
+        """Delete the bytes of an instance that is SENT, its original if it is not kept; False when it is not SENT."""
         entry = self.ledger.entry(entry_id).entry
         if entry.state is State.SENT:
-            self.spool.remove(entry.id, entry.attempts)
+            remove = self.spool.remove_attempts if self._keep_originals else self.spool.remove
+            remove(entry.id, entry.attempts)
         return entry.state is State.SENT
+
+    def purge(self, entry_id: str) -> bool:
+        """Delete the original of an instance that is SENT, however long it was to stay; False when there is none."""
+        entry = self.ledger.entry(entry_id).entry
+        is_kept = entry.state is State.SENT and self.spool.has_original(entry.id)
+        if is_kept:
+            self.spool.remove(entry.id, entry.attempts)
+        return is_kept
+
+    def expire_rows(self, keep_seconds: float, limit: int = EXPIRED_AT_ONCE) -> int:
+        """Delete the rows of instances that are SENT or DROPPED since so long, the oldest first; return how many.
+
+        A row whose bytes are still in the spool stays: without it they would be an instance that has arrived.
+        """
+        expired, last, look = 0, None, self.spool.look()
+        while expired < limit and (done := self.ledger.done_before(keep_seconds, _AT_ONCE, last)):
+            last = done[-1]
+            expired += self.ledger.forget([each.id for each in done if not look.has_original(each.id)])
+        return expired
+
+    def commit(
+        self, report: CommitmentReport, destinations: Collection[str], delay_seconds: float = RESEND_SECONDS
+    ) -> int:
+        """Write down what a destination reports on its storage, and delete the bytes of what is SENT by it.
+
+        Parameters
+        ----------
+        destinations : collection of str
+            Whose report it can be.
+        delay_seconds : float
+            How long what it has failed to store waits before it is sent again.
+
+        Returns
+        -------
+        int
+            Instances that are SENT by it.
+        """
+        sent = self.ledger.settle_report(report, destinations, delay_seconds)
+        for entry_id in sent:
+            with suppress(OSError):  # What stays goes at the next reconcile.
+                self.finish(entry_id)
+        return len(sent)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up and delete its bytes; False when it is sent or dropped already."""
-        entry = self.ledger.entry(entry_id).entry
-        dropped = self.ledger.drop(entry.id)
-        if dropped:
-            self.spool.remove(entry.id, entry.attempts)
-        return dropped
+        return self.drop_all([self.ledger.entry(entry_id).entry.id]) > 0
+
+    def drop_all(self, entry_ids: Sequence[str], *, overwrite: bool = False) -> int:
+        """Give instances up and delete their bytes; those that are sent or dropped already stay as they are.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Whether the bytes are overwritten before, and the rows forget UIDs and digests. Only what is held, and not
+            in the hands of a worker, can go so: what is overwritten must not be sent. After a crash in between it is
+            still held, and has to be dropped again.
+
+        Returns
+        -------
+        int
+            How many went.
+        """
+        if overwrite:
+            held = self.ledger.hold_for_removal(entry_ids)
+            for each in held:
+                self.spool.overwrite(each.id, each.attempts)
+            entry_ids = [each.id for each in held]
+        dropped = self.ledger.drop_all(entry_ids, anonymous=overwrite)
+        for each in dropped:
+            self.spool.remove(each.id, each.attempts)
+        return len(dropped)
 
     def reconcile(self, older_than_seconds: float = 3600.0) -> Reconciliation:
         """Make the ledger agree with the spool, while receivers, redactors and senders work.
@@ -146,27 +254,51 @@ class Queue:
         Raises
         ------
         SpoolFull
-            When the ledger cannot be written.
+            When the ledger cannot be written, or the spool is not there.
         """
         found: Counter[str] = Counter()
+        found.update(self._look_again(entry_id) for entry_id in self.ledger.without_bytes())
         rows = self.ledger.unfinished()
-        found.update(self._check_row(*row) for row in rows)
+        look = self.spool.look()
+        found.update(self._check_row(look, *row) for row in rows)
         entry_ids = self.spool.entry_ids()
         while some := list(islice(entry_ids, _AT_ONCE)):
             states = self.ledger.states(some)
-            found.update(self._check_bytes(each, states.get(each), older_than_seconds) for each in some)
+            kept = self.ledger.sent_within(some, self._keep_originals)
+            found.update(
+                self._check_bytes(each, states.get(each), older_than_seconds) for each in some if each not in kept
+            )
         swept = self.spool.sweep(older_than_seconds, keep={entry_id for entry_id, _, _ in rows})
+        swept += self._sweep_attempts(older_than_seconds)
         del found["as_it_should_be"]
         return Reconciliation(swept=swept, **found)
 
-    def _check_row(self, entry_id: str, state: State, redacted_file: str | None) -> _Finding:
+    def _check_row(self, look: Spool | Look, entry_id: str, state: State, redacted_file: str | None) -> _Finding:
         # Files are older than what the row says of them, and go only after it says SENT or DROPPED. So a file that is
         # missing here is lost, if the row has still not changed: the ledger asks that again when it changes the row.
-        if not self.spool.original(entry_id).exists():
+        if not look.has_original(entry_id):
+            self.spool.check_there()
             return "held" if self.ledger.hold_without_bytes(entry_id) else "as_it_should_be"
-        if state is not State.REDACTED or redacted_file is None or self.spool.redacted(redacted_file).exists():
+        if state is not State.REDACTED or redacted_file is None or look.has_redacted(redacted_file):
             return "as_it_should_be"
         return "redact_again" if self.ledger.redact_again(entry_id, redacted_file) else "as_it_should_be"
+
+    def _look_again(self, entry_id: str) -> _Finding:
+        is_back = self.spool.has_original(entry_id) and self.ledger.retry(entry_id)
+        return "found_again" if is_back else "as_it_should_be"
+
+    def _sweep_attempts(self, older_than_seconds: float) -> int:
+        """Delete clean files that no row means, nor will: the fence lets only the latest claim settle."""
+        swept = 0
+        files = self.spool.clean_files(older_than_seconds)
+        while some := list(islice(files, _AT_ONCE)):
+            rows = self.ledger.attempts([file.entry_id for file in some])
+            for file in some:
+                attempts, meant = rows.get(file.entry_id, (0, None))
+                if file.attempt < attempts and file.name != meant:
+                    self.spool.remove_redacted(file.name)
+                    swept += 1
+        return swept
 
     def _check_bytes(self, entry_id: str, state: State | None, older_than_seconds: float) -> _Finding:
         if state is None:
@@ -179,21 +311,43 @@ class Queue:
 
     def _insert(self, entry_id: str, older_than_seconds: float) -> _Finding:
         sidecar = self._readable_sidecar(entry_id)
-        if sidecar is None and not self.spool.original(entry_id).exists():
+        if sidecar is None and not self.spool.has_original(entry_id):
             return "as_it_should_be"  # Accepted, sent and deleted since it was listed.
         if sidecar is None:
             log.error("bytes without a readable sidecar", entry_id=entry_id)
             return "unreadable"
         # Its receiver may be about to insert the row itself: the same id is accepted twice without harm.
-        entry = QueueEntry(entry_id, sidecar.instance, sidecar.origin, State.RECEIVED, sidecar.sha256, sidecar.size)
+        entry = QueueEntry(
+            entry_id,
+            sidecar.instance,
+            sidecar.origin,
+            State.RECEIVED,
+            sidecar.sha256,
+            sidecar.size,
+            priority=sidecar.priority,
+        )
+        is_whole = self._is_whole(entry)
         if self.ledger.accept(entry) is Accepted.NEW:
-            return "inserted"
+            if is_whole:
+                return "inserted"
+            self.ledger.hold(entry_id, "its bytes are not those that arrived")
+            return "held"
         # A receiver may still wait to insert this row. Were the other entry dropped meanwhile, it would succeed, and
         # must find its bytes here: hence the age.
         if self.spool.age(entry_id) < older_than_seconds:
             return "as_it_should_be"
         self.spool.remove(entry_id, attempts=0)
         return "duplicates"
+
+    def _is_whole(self, entry: QueueEntry) -> bool:
+        """Whether its bytes are those that arrived; also when they have been sent and deleted since."""
+        try:
+            with self.spool.original_file(entry.id) as path:
+                return _sha256(path)[0] == entry.sha256
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
 
     def _readable_sidecar(self, entry_id: str) -> Sidecar | None:
         try:
@@ -202,14 +356,29 @@ class Queue:
             return None
 
 
-def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> Queue:
+def open_queue(
+    data_dir: Path,
+    ledger_url: str,
+    marks: WaterMarks | None = None,
+    store: Store | None = None,
+    *,
+    keep_originals: float = 0.0,
+    beside_newer: bool = False,
+) -> Queue:
     """Open spool and ledger of a node, and make what is not there yet.
+
+    Parameters
+    ----------
+    store : Store, optional
+        Where the spool is, when it is not in the data folder.
+    beside_newer : bool
+        Work with a ledger that a newer release has altered.
 
     Raises
     ------
     ConfigurationError
-        When the data folder cannot be used, others may write there or read what is in the spool, or the ledger cannot
-        be reached.
+        When the data folder cannot be used, others may write there or read what is in the spool, or the store or the
+        ledger cannot be used or is not for this release.
     """
     try:
         data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -221,24 +390,39 @@ def open_queue(data_dir: Path, ledger_url: str, minimum_free_bytes: int = 0) -> 
         # Who may write here can put another spool and ledger in the place of these. Reading is kept from others there.
         msg = f"data_dir: {data_dir}: others may write there; allowed are modes up to 0755 (chmod go-w)"
         raise ConfigurationError(msg)
-    spool = Spool(data_dir / "spool", minimum_free_bytes)
+    spool = _spool(Spool(data_dir / "spool", marks.minimum_free if marks else 0), store)
     spool.prepare()
     ledger = Ledger(ledger_url)
     try:
-        ledger.create()
-    except SQLAlchemyError as error:  # not its text: a password can be in it
+        ledger.create(beside_newer=beside_newer)
+    except (SQLAlchemyError, OSError) as error:  # not its text: a password can be in it
         msg = f"ledger: cannot be used: {type(error).__name__}"
         raise ConfigurationError(msg) from None
-    return Queue(spool, ledger)
+    return Queue(spool, ledger, marks, keep_originals)
 
 
-def _new_entry(incoming: Path, instance: SOPInstance, origin: Origin, sha256: str | None) -> QueueEntry:
+def _spool(local: Spool, store: Store | None) -> AnySpool:
+    if store is None:
+        return local
+    # Not installed everywhere: only whoever names a store needs it.
+    from dicom_node.queue.object_spool import ObjectSpool  # noqa: PLC0415
+    from dicom_node.queue.object_store import open_store  # noqa: PLC0415
+
+    return ObjectSpool(open_store(store), local)
+
+
+def _new_entry(
+    incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority, sha256: str | None
+) -> QueueEntry:
     try:
-        size = incoming.stat().st_size
-        if sha256 is None:
-            with incoming.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        digest, size = (sha256, incoming.stat().st_size) if sha256 else _sha256(incoming)
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None
-    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, size)
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, digest, size, priority=priority)
+
+
+def _sha256(path: Path) -> tuple[str, int]:
+    """Return the digest of a file, and how many bytes it has."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, extract, func, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    extract,
+    func,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.queue.schema import metadata
+from dicom_node.queue.migrations import bring_up
 
 try:
     from pysqlite3 import dbapi2 as sqlite3
@@ -33,6 +46,17 @@ _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
+_BEGIN = ("BEGIN IMMEDIATE",)
+_NETWORK_IS_GONE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
+"""What libpq is told: a worker that is cut off has an error after ten seconds, not after a quarter of an hour."""
+_MACHINE_IS_GONE = "-c idle_in_transaction_session_timeout=10s"
+"""What the server is told: a transaction of a machine that is gone must not keep its locks for hours."""
 _CONTENTION = ("locked", "deadlock detected", "could not serialize")
 
 
@@ -47,31 +71,50 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Parameters are element values: they must not get into the message of an error.
-        driver = {"module": sqlite3} if url.startswith("sqlite") else {}
-        self._engine = create_engine(url, hide_parameters=True, **driver)
+        where = make_url(url)
+        driver = {"module": sqlite3} if where.get_backend_name() == "sqlite" else {}
+        self._engine = create_engine(url, hide_parameters=True, connect_args=_connect_arguments(where), **driver)
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
-        self._reading_engine = self._engine.execution_options(begin="BEGIN")
+        self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
+        # A table that is made anew is dropped first: that must not look at the rows that refer to it.
+        self._altering_engine = self._engine.execution_options(begin=("PRAGMA foreign_keys = OFF", *_BEGIN))
 
-    def create(self) -> None:
-        """Make the tables that are not there yet; a SQLite file is made with mode 0600."""
+    def create(self, *, beside_newer: bool = False) -> None:
+        """Make the tables, or alter those of an older release; a SQLite file is made with mode 0600.
+
+        Parameters
+        ----------
+        beside_newer : bool
+            Work with a ledger that a newer release has altered.
+
+        Raises
+        ------
+        ConfigurationError
+            When a newer release has altered the ledger, or there are tables that are not of a ledger.
+        """
         if self._engine.dialect.name == "sqlite":
             _create_sqlite_file(Path(self._engine.url.database or ""))
-        self._write(_create_tables)
+        try:
+            self._write(partial(_create_tables, beside_newer=beside_newer), engine=self._altering_engine)
+        finally:
+            self._engine.dispose()  # the next connection looks at foreign keys
 
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
 
-    def _write(self, work: Callable[[Connection], _Result], tries: int = _TRIES) -> _Result:
+    def _write(
+        self, work: Callable[[Connection], _Result], tries: int = _TRIES, engine: Engine | None = None
+    ) -> _Result:
         """Carry out one transaction, again when it lost to another. ``work`` touches nothing but its connection."""
         try:
-            with self._engine.begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 return work(connection)
         except OperationalError as error:
             if tries <= 1 or not any(sign in str(error.orig) for sign in _CONTENTION):
                 raise
-        return self._write(work, tries - 1)
+        return self._write(work, tries - 1, engine)
 
     def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
         """Change one row in a transaction of its own; False when ``where`` does not hold for it."""
@@ -95,11 +138,19 @@ def now(connection: Connection) -> float:
     return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
 
 
-def _create_tables(connection: Connection) -> None:
+def _connect_arguments(url: URL) -> dict[str, Any]:
+    """Let both ends of a connection to PostgreSQL notice that the network is gone; what the URL says comes first."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    ours = {**_NETWORK_IS_GONE, "options": " ".join((_MACHINE_IS_GONE, str(url.query.get("options", "")))).strip()}
+    return {name: value for name, value in ours.items() if name == "options" or name not in url.query}
+
+
+def _create_tables(connection: Connection, *, beside_newer: bool) -> None:
     if connection.dialect.name == "postgresql":
         # Of several processes that start at once, the others wait for the first: there is no "if not exists" for types.
         connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
-    metadata.create_all(connection)
+    bring_up(connection, beside_newer=beside_newer)
 
 
 def _create_sqlite_file(path: Path) -> None:
@@ -131,4 +182,5 @@ def _configure_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that will write takes its lock at once: one that upgrades later can lose what it has read.
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
+        for statement in connection.get_execution_options().get("begin", _BEGIN):
+            connection.exec_driver_sql(statement)

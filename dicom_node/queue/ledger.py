@@ -12,18 +12,21 @@ in a circle.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
-from dicom_node.model import Delivery, QueueEntry, RedactedFile, State
+from dicom_node.model import Delivery, Priority, QueueEntry, RedactedFile, State
+from dicom_node.queue import turns
+from dicom_node.queue.commitment import Commitments
 from dicom_node.queue.database import change, now
-from dicom_node.queue.destinations import Destinations, is_waiting
+from dicom_node.queue.destinations import Destinations, is_waiting, lock
 from dicom_node.queue.operator import Operator
 from dicom_node.queue.recovery import Recovery
-from dicom_node.queue.schema import delivery, delivery_of, entry_of, instance
+from dicom_node.queue.schema import NOBODYS, delivery, delivery_of, entry_of, instance
 from dicom_node.queue.together import Together
 from dicom_node.queue.transitions import (
     DELIVERY_DEATHS,
@@ -41,13 +44,14 @@ from dicom_node.queue.transitions import (
     settle,
     settle_whole,
     table_of,
+    withdraw_death,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Ledger(Destinations, Operator, Recovery):
+class Ledger(Commitments, Destinations, Operator, Recovery):
     """What is known of every instance; one code path for SQLite and PostgreSQL.
 
     Every method is one transaction, durable when it returns. A settle returns False when the fence was lost: the work
@@ -90,7 +94,7 @@ class Ledger(Destinations, Operator, Recovery):
             raise _unwritable(error) from None
 
     def claim(self, owner: str, lease_seconds: float) -> QueueEntry | None:
-        """Claim the oldest instance that waits for redaction; None when none is due.
+        """Claim the instance whose redaction is next, by priority and age; None when none is due.
 
         Instances on which the worker died twice are held on the way.
         """
@@ -98,22 +102,42 @@ class Ledger(Destinations, Operator, Recovery):
         def write(connection: Connection) -> QueueEntry | None:
             time = now(connection)
             bury(connection, INSTANCE_DEATHS, time)
-            row = connection.execute(claimable_entries(time)).mappings().first()
-            if row is None:
-                return None
-            return lease(connection, entry_of(row), owner, lease_seconds, time)
+            rows = turns.first(connection, partial(claimable_entries, time=time), 1)
+            return lease(connection, entry_of(rows[0]), owner, lease_seconds, time) if rows else None
 
         return self._write(write)
 
     def claim_deliveries(self, destination: str, owner: str, lease_seconds: float, limit: int) -> list[Delivery]:
-        """Claim the oldest deliveries that are due at a destination; none when it is paused or down."""
+        """Claim the next deliveries, by priority and age, at a destination; none when it is paused or down."""
 
         def write(connection: Connection) -> list[Delivery]:
             time = now(connection)
             if connection.execute(is_waiting(destination, time)).first():
                 return []
             bury(connection, DELIVERY_DEATHS, time)
-            rows = connection.execute(claimable_deliveries(destination, time, limit)).mappings().all()
+            rows = turns.first(connection, partial(claimable_deliveries, destination, time=time, limit=limit), limit)
+            return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
+
+        return self._write(write)
+
+    def claim_run(
+        self, destination: str, owner: str, lease_seconds: float, limit: int, last_study: str = ""
+    ) -> list[Delivery]:
+        """Claim the next deliveries of one study, in order of receipt, at a destination that keeps it.
+
+        Parameters
+        ----------
+        last_study : str
+            Study Instance UID of the last run: that study is gone on with where it is fair.
+        """
+
+        def write(connection: Connection) -> list[Delivery]:
+            lock(connection, destination)
+            time = now(connection)
+            if connection.execute(is_waiting(destination, time)).first():
+                return []
+            bury(connection, DELIVERY_DEATHS, time)
+            rows = turns.run(connection, destination, time, limit, last_study)
             return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
 
         return self._write(write)
@@ -144,11 +168,57 @@ class Ledger(Destinations, Operator, Recovery):
 
         self._write(write)
 
+    def give_back_of(self, owner: str) -> None:
+        """End the leases of a worker that had to be ended itself: what it had in hand is due at once, and no death."""
+
+        def write(connection: Connection) -> None:
+            for table, state, *_ in (INSTANCE_DEATHS, DELIVERY_DEATHS):
+                in_hand = and_(table.c.state == state, table.c.lease_until.is_not(None), table.c.owner == owner)
+                change(connection, table, in_hand, **NOBODYS)
+
+        self._write(write)
+
     def give_back(self, claim: Claim) -> bool:
         """End a lease without a result, as at a drain: the work is due at once, for anyone, and nobody died of it."""
         return self._write(lambda connection: settle(connection, claim))
 
-    def settle_redacted(self, entry: QueueEntry, file: RedactedFile, destinations: Sequence[str]) -> bool:
+    def outlived(self, claims: Iterable[Claim]) -> None:
+        """Free claims that could not be settled while the ledger was away; nobody died of them.
+
+        Where another has one by now, the death that was counted for it then is taken back.
+        """
+
+        def write(connection: Connection) -> None:
+            for claim in those:
+                if not settle(connection, claim):
+                    withdraw_death(connection, claim)
+
+        those = list(claims)
+        if those:
+            self._write(write)
+
+    def put_last(self, entry: QueueEntry) -> bool:
+        """End a lease without a result, and let those go first that wait too: there may be room for one of them."""
+        return self._write(lambda connection: settle(connection, entry, not_before=now(connection)))
+
+    def give_back_all(self, claims: Iterable[Claim]) -> None:
+        """End several leases so, in one transaction: a disk can take long for each."""
+
+        def write(connection: Connection) -> None:
+            for claim in some:
+                settle(connection, claim)
+
+        some = list(claims)
+        if some:
+            self._write(write)
+
+    def settle_redacted(
+        self,
+        entry: QueueEntry,
+        file: RedactedFile,
+        destinations: Sequence[str],
+        priority: Priority = Priority.MEDIUM,
+    ) -> bool:
         """Hand a clean file to its destinations; to those that have the instance already it is not sent again.
 
         Raises
@@ -164,7 +234,7 @@ class Ledger(Destinations, Operator, Recovery):
         def write(connection: Connection) -> bool:
             if not settle(connection, entry, state=State.REDACTED, reason=None, **clean):
                 return False
-            set_destinations(connection, entry.id, set(destinations))
+            set_destinations(connection, entry, set(destinations), priority)
             settle_whole(connection, entry.id)
             return True
 
@@ -187,12 +257,25 @@ class Ledger(Destinations, Operator, Recovery):
 
         return self._write(write)
 
-    def settle_deferred(self, deferred: Delivery, reason: str, delay_seconds: float) -> bool:
-        """Let a delivery wait for its next try, and count a failure."""
+    def settle_deferred(
+        self, deferred: Delivery, reason: str, delay_seconds: float, *, with_study: bool = False
+    ) -> bool:
+        """Let a delivery wait for its next try, and count a failure.
+
+        Parameters
+        ----------
+        with_study : bool
+            Whether what is behind it in its study waits as well: it cannot go, and would be looked at in vain.
+        """
 
         def write(connection: Connection) -> bool:
-            later = {"not_before": now(connection) + delay_seconds, "failures": delivery.c.failures + 1}
-            return settle(connection, deferred, reason=reason, **later)
+            until = now(connection) + delay_seconds
+            later = {"not_before": until, "failures": delivery.c.failures + 1}
+            if not settle(connection, deferred, reason=reason, **later):
+                return False
+            if with_study:
+                change(connection, delivery, turns.is_behind(deferred, until), not_before=until)
+            return True
 
         return self._write(write)
 

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, or_, select
+from sqlalchemy import Connection, Select, and_, false, func, or_, select
 
-from dicom_node.model import Delivery, QueueEntry, State
-from dicom_node.queue.database import Database, change, now
+from dicom_node.model import Delivery, Kept, QueueEntry, State
+from dicom_node.queue.bulk import Bulk
+from dicom_node.queue.database import change
 from dicom_node.queue.schema import FINAL, NOBODYS, deliveries, delivery, delivery_of, entry_of, instance
+from dicom_node.queue.selection import Selection, shown_as
+from dicom_node.queue.transitions import hold_waiting_deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-_ANEW: dict[str, Any] = {**NOBODYS, "reason": None, "deaths": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,11 @@ class EntrySummary:
 
     @property
     def state(self) -> State:
-        """Where the instance stands: HELD as well when only a delivery of it is."""
-        held = self.entry.state is State.REDACTED and any(each.state is State.HELD for each in self.deliveries)
-        return State.HELD if held else self.entry.state
+        """Where the instance stands: HELD as well when only a delivery of it is; STORED when no more is to be sent."""
+        if self.entry.state is not State.REDACTED:
+            return self.entry.state
+        states = {each.state for each in self.deliveries}
+        return next((state for state in (State.HELD, State.REDACTED, State.STORED) if state in states), State.REDACTED)
 
     @property
     def reason(self) -> str | None:
@@ -37,10 +41,12 @@ class EntrySummary:
         return self.entry.reason or "; ".join(reasons) or None
 
 
-class Operator(Database):
+class Operator(Bulk):
     """The queue as an operator sees it."""
 
-    def entries(self, states: Collection[State] | None = None, limit: int = 100) -> list[EntrySummary]:
+    def entries(
+        self, states: Collection[State] | None = None, limit: int = 100, selection: Selection | None = None
+    ) -> list[EntrySummary]:
         """List instances, the latest first.
 
         Parameters
@@ -49,10 +55,19 @@ class Operator(Database):
             As :attr:`EntrySummary.state` says it; all when absent.
         limit : int
             At most so many.
+        selection : Selection, optional
+            What else has to hold.
         """
         chosen = select(instance).order_by(instance.c.received_at.desc(), instance.c.id).limit(limit)
         if states is not None:
-            chosen = chosen.where(or_(false(), *(_shown_as(state) for state in states)))
+            chosen = chosen.where(or_(false(), *(shown_as(state) for state in states)))
+        if selection is not None:
+            chosen = chosen.where(selection.where())
+        return self._read(lambda connection: _summaries(connection, chosen))
+
+    def entries_of(self, entry_ids: Sequence[str]) -> list[EntrySummary]:
+        """List these instances, as far as they are known, in the order of their ids."""
+        chosen = select(instance).where(instance.c.id.in_(entry_ids)).order_by(instance.c.id)
         return self._read(lambda connection: _summaries(connection, chosen))
 
     def entry(self, prefix: str) -> EntrySummary:
@@ -75,61 +90,57 @@ class Operator(Database):
         """Count the instances in every state, as :attr:`EntrySummary.state` says it."""
 
         def read(connection: Connection) -> dict[str, int]:
-            counted = {state: select(func.count()).select_from(instance).where(_shown_as(state)) for state in State}
+            counted = {state: select(func.count()).select_from(instance).where(shown_as(state)) for state in State}
             return {state.value: connection.execute(count).scalar_one() for state, count in counted.items()}
+
+        return self._read(read)
+
+    def kept(self) -> dict[State, Kept]:
+        """Sum up what stands in the spool, by the state as :attr:`EntrySummary.state` says it.
+
+        Returns
+        -------
+        dict of State to Kept
+            RECEIVED, REDACTED, STORED and HELD: of others only what retention keeps.
+        """
+        columns = func.count(), func.sum(instance.c.size), func.sum(instance.c.redacted_size)
+
+        def read(connection: Connection) -> dict[State, Kept]:
+            sums = {
+                state: connection.execute(select(*columns).where(shown_as(state))).one()
+                for state in State
+                if state not in FINAL
+            }
+            return {state: Kept(*(int(number or 0) for number in row)) for state, row in sums.items()}
 
         return self._read(read)
 
     def retry(self, entry_id: str) -> bool:
         """Let a held instance be redacted again, or its held deliveries be sent again; False when nothing is held."""
-
-        def write(connection: Connection) -> bool:
-            is_held = and_(instance.c.id == entry_id, instance.c.state == State.HELD)
-            if change(connection, instance, is_held, state=State.RECEIVED, **_ANEW):
-                return True
-            is_held = and_(delivery.c.instance_id == entry_id, delivery.c.state == State.HELD)
-            due = {"not_before": now(connection), "failures": 0}
-            return change(connection, delivery, is_held, state=State.REDACTED, **due, **_ANEW) > 0
-
-        return self._write(write)
+        return self.retry_all([entry_id]) > 0
 
     def release(self, entry_id: str, policy: str, destinations: Sequence[str]) -> bool:
         """Let an instance that is held be redacted by another policy, for other destinations; False when it is not."""
-        is_held = and_(instance.c.id == entry_id, _shown_as(State.HELD))
-        decided = {"policy": policy, "release_destinations": list(destinations)}
-        return self._change(instance, is_held, state=State.RECEIVED, **decided, **_ANEW)
+        return self.release_all([entry_id], policy, destinations) > 0
 
     def hold(self, entry_id: str, reason: str) -> bool:
         """Hold an instance whoever works on it, all of its deliveries too; False when it is sent or dropped already."""
-        is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
-        return self._change(instance, is_open, state=State.HELD, reason=reason, **NOBODYS)
+
+        def write(connection: Connection) -> bool:
+            is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
+            if not change(connection, instance, is_open, state=State.HELD, reason=reason, **NOBODYS):
+                return False
+            hold_waiting_deliveries(connection, entry_id)
+            return True
+
+        return self._write(write)
 
     def drop(self, entry_id: str) -> bool:
         """Give an instance up, so that a resend of it is processed anew; False when it is sent or dropped already.
 
         Its bytes are for :meth:`dicom_node.queue.Queue.drop` to delete.
         """
-
-        def write(connection: Connection) -> bool:
-            is_open = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL))
-            if not change(connection, instance, is_open, state=State.DROPPED, fingerprint=None, **NOBODYS):
-                return False
-            is_unsent = and_(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)
-            change(connection, delivery, is_unsent, state=State.DROPPED, **NOBODYS)
-            return True
-
-        return self._write(write)
-
-
-def _shown_as(state: State) -> ColumnElement[bool]:
-    """Tell :attr:`EntrySummary.state` in SQL, so that the index on the state serves."""
-    of_held_delivery = select(delivery.c.instance_id).where(delivery.c.state == State.HELD)
-    delivery_held = and_(instance.c.state == State.REDACTED, instance.c.id.in_(of_held_delivery))
-    if state is State.HELD:
-        return or_(instance.c.state == State.HELD, delivery_held)
-    if state is State.REDACTED:
-        return and_(instance.c.state == State.REDACTED, instance.c.id.not_in(of_held_delivery))
-    return instance.c.state == state
+        return bool(self.drop_all([entry_id]))
 
 
 def _summaries(connection: Connection, chosen: Select[Any]) -> list[EntrySummary]:

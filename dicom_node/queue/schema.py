@@ -4,7 +4,8 @@ An instance has one row, each delivery of it another. Both are worked on in the 
 and ``lease_until`` say whose the row is and until when (NULL: nobody's), ``attempts`` counts the claims, ``deaths``
 those that ended because the worker did. ``not_before`` starts as the time of receipt, so that the order in which rows
 become due is the order in which instances came, and one index serves the claim; another finds leases that ran out.
-Times are seconds since the epoch.
+A delivery has the study and the time of receipt of its instance as well, for destinations that keep the order within a
+study: what is before a delivery is found by an index. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from sqlalchemy import (
     Table,
     Text,
     select,
+    text,
 )
 
-from dicom_node.model import Delivery, Origin, QueueEntry, SOPInstance, State
+from dicom_node.model import Delivery, Origin, Priority, QueueEntry, SOPInstance, State
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -38,6 +40,9 @@ FINAL = (State.SENT, State.DROPPED)
 
 NOBODYS: dict[str, Any] = {"owner": None, "lease_until": None}
 """The lease columns of a row that nobody works on."""
+
+UNASKED: dict[str, Any] = {"transaction_uid": None, "requests": 0}
+"""The commitment columns of a delivery that starts anew: a report on an earlier request says nothing of it."""
 
 metadata = MetaData()
 
@@ -50,6 +55,7 @@ def _work_columns() -> list[Column[Any]]:
         Column("owner", Text),
         Column("lease_until", Double),
         Column("not_before", Double, nullable=False),
+        Column("priority", Integer, nullable=False, default=int(Priority.MEDIUM), server_default="0"),
         Column("reason", Text),
         Column("updated_at", Double, nullable=False),
     ]
@@ -75,9 +81,17 @@ instance = Table(
     Column("redacted_file", Text),
     Column("redacted_size", BigInteger),
     Column("redacted_instance", JSON),
-    Index("instance_claim", "state", "not_before"),
+    Index("instance_due", "state", "priority", "not_before"),
     Index("instance_lease", "state", "lease_until"),
     Index("instance_sop_instance_uid", "sop_instance_uid"),
+    Index("instance_study", "study_instance_uid", "state", "received_at"),
+)
+# What retention looks for; partial, so that rows that are worked on do not pay for it.
+Index(
+    "instance_done",
+    instance.c.updated_at,
+    sqlite_where=instance.c.state.in_(FINAL),
+    postgresql_where=instance.c.state.in_(FINAL),
 )
 
 delivery = Table(
@@ -88,8 +102,15 @@ delivery = Table(
     *_work_columns(),
     Column("failures", Integer, nullable=False, default=0),
     Column("status", Integer),
-    Index("delivery_claim", "destination", "state", "not_before"),
+    # Of the last request for storage commitment, and how many there were since the delivery was begun or tried anew.
+    Column("transaction_uid", Text),
+    Column("requests", Integer, nullable=False, default=0, server_default="0"),
+    Column("study_instance_uid", Text, nullable=False, default="", server_default=text("''")),
+    Column("arrived_at", Double, nullable=False, default=0.0, server_default="0"),
+    Index("delivery_due", "destination", "state", "priority", "not_before"),
     Index("delivery_lease", "state", "lease_until"),
+    Index("delivery_study", "destination", "study_instance_uid", "state", "arrived_at"),
+    Index("delivery_transaction", "transaction_uid"),
 )
 
 destination = Table(
@@ -119,13 +140,14 @@ def entry_of(row: RowMapping) -> QueueEntry:
         destinations=tuple(row["release_destinations"]),
         redacted_file=row["redacted_file"],
         conflict=row["conflict"],
+        priority=Priority(row["priority"]),
     )
 
 
 def row_of(entry: QueueEntry) -> dict[str, Any]:
     """Give the columns of ``instance`` that say what arrived."""
     arrived = {"id": entry.id, "sha256": entry.sha256, "size": entry.size, "release_destinations": []}
-    return {**arrived, **asdict(entry.instance), **asdict(entry.origin)}
+    return {**arrived, **asdict(entry.instance), **asdict(entry.origin), "priority": int(entry.priority)}
 
 
 def deliveries() -> Select[Any]:
@@ -151,6 +173,8 @@ def delivery_of(row: RowMapping) -> Delivery:
         not_before=row["not_before"],
         reason=row["reason"],
         status=row["status"],
+        priority=Priority(row["priority"]),
+        study_instance_uid=row["study_instance_uid"],
     )
 
 

@@ -13,7 +13,7 @@ made of the node's own ids, never of anything off the wire. Files have mode 0600
 
 from __future__ import annotations
 
-import errno
+import io
 import json
 import os
 import re
@@ -21,18 +21,27 @@ import time
 import uuid
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, SOPInstance
+from dicom_node.model import Origin, Priority, SOPInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
+    from _typeshed import ReadableBuffer
+
 _ENTRY_ID = re.compile(r"[0-9a-f]{32}")
-_REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.[0-9]+\.dcm")
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]+)\.dcm")
+_BUFFER = 1 << 20
+
+_FREE_INODES = 32
+"""With fewer, nothing new is taken in: each association writes two files, and whatever is in hand another."""
+
+_LEDGER_SHARE = 4
+"""The last part of ``minimum_free_bytes`` is not for clean files: without it the ledger could not be written, nothing
+would be sent, and so nothing be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,7 @@ class Sidecar:
     origin: Origin
     sha256: str
     size: int
+    priority: Priority = Priority.MEDIUM
 
     def to_json(self) -> bytes:
         """Write it down."""
@@ -63,10 +73,19 @@ class Sidecar:
         try:
             content = json.loads(text)
             instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
-            return cls(instance, origin, **content)
+            priority = Priority(content.pop("priority", Priority.MEDIUM))
+            return cls(instance, origin, **content, priority=priority)
         except (ValueError, TypeError, KeyError, AttributeError):
             msg = "not a sidecar"
             raise ValueError(msg) from None
+
+
+class CleanFile(NamedTuple):
+    """A clean file in the spool: its name, whose it is, and which attempt has written it."""
+
+    name: str
+    entry_id: str
+    attempt: int
 
 
 class Spool:
@@ -77,7 +96,7 @@ class Spool:
     root : Path
         Its directory, on one file system.
     minimum_free_bytes : int
-        With less room than this, nothing new is taken in.
+        With less room than this, nothing new is taken in: redaction and the ledger go on in it.
     """
 
     def __init__(self, root: Path, minimum_free_bytes: int = 0) -> None:
@@ -106,25 +125,54 @@ class Spool:
             msg = f"spool {self.root}: cannot be prepared: {error.strerror}"
             raise ConfigurationError(msg) from None
 
-    def check_room(self) -> None:
+    def check_room(self, more_bytes: int = 0, more_files: int = 0) -> None:
         """See whether an instance may come in.
+
+        Parameters
+        ----------
+        more_bytes, more_files : int
+            What has to be free beside the minimum.
 
         Raises
         ------
         SpoolFull
-            When less than the minimum is free, inodes have run out, or the spool cannot be reached.
+            When less is free, or the file system cannot be written.
         """
-        try:
-            room = os.statvfs(self.root)
-        except OSError as error:
-            raise _full(error) from None
-        if room.f_bavail * room.f_frsize < self.minimum_free_bytes:
+        free_bytes, free_files = self._free()
+        if free_bytes < self.minimum_free_bytes + more_bytes:
             msg = "less free space than the configured minimum"
             raise SpoolFull(msg)
-        # A file system without a fixed number of inodes says that it has 0 of them.
-        if room.f_files and not room.f_favail:
+        if free_files < _FREE_INODES + more_files:
             msg = "no inodes left"
             raise SpoolFull(msg)
+
+    def check_room_to_redact(self, size: int) -> None:
+        """See whether a clean file may be written; a part of the minimum is for it, another is left to the ledger.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the original: a clean file has about as many.
+
+        Raises
+        ------
+        SpoolFull
+            When there is no room for it now, or the spool is not there.
+        """
+        free_bytes, free_files = self._free()
+        if free_bytes < size + self.minimum_free_bytes // _LEDGER_SHARE or free_files < 1:
+            msg = "no room for the clean file"
+            raise SpoolFull(msg)
+
+    def _free(self) -> tuple[int, float]:
+        """Tell how many bytes and files may still be written."""
+        with refusals():
+            room = os.statvfs(self._received)
+        if room.f_flag & os.ST_RDONLY:
+            msg = "the spool is read-only"
+            raise SpoolFull(msg)
+        # A file system without a fixed number of inodes says that it has 0 of them.
+        return room.f_bavail * room.f_frsize, room.f_favail if room.f_files else float("inf")
 
     def put(self, incoming: Path, entry_id: str, sidecar: Sidecar) -> Path:
         """Take a received file in; it is durable, with its sidecar, when this returns.
@@ -134,31 +182,54 @@ class Spool:
         Raises
         ------
         SpoolFull
-            On any error of the file system: nothing was taken in, and what was begun is gone.
+            On any error of the file system: nothing was taken in, and what was begun is gone, ``incoming`` as well.
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
             with _appearing(note) as begun:
                 begun.write(sidecar.to_json())
                 _start_writing(begun)
-                incoming.chmod(0o600)
-                _sync_file(incoming)
-            incoming.replace(path)
-            _sync_directory(self._received)
-        except OSError as error:
-            for half in (path, note):
-                with suppress(OSError):
-                    half.unlink(missing_ok=True)
-            raise _full(error) from None
+                with refusals():
+                    incoming.chmod(0o600)
+                    _sync_file(incoming)
+            with refusals():
+                incoming.replace(path)
+                _sync_directory(self._received)
+        except SpoolFull:
+            # None of it may be synced again: the kernel can have dropped what it did not write, and says so only once.
+            _remove(path, note, incoming)
+            raise
         return path
 
     def original(self, entry_id: str) -> Path:
         """Path of the bytes as they arrived."""
-        return self._received / f"{_checked(_ENTRY_ID, entry_id)}.dcm"
+        return self._received / f"{checked_entry_id(entry_id)}.dcm"
 
     def redacted(self, name: str) -> Path:
         """Path of a clean file, by the name the ledger has for it."""
-        return self._redacted / _checked(_REDACTED_NAME, name)
+        return self._redacted / checked_clean_name(name)
+
+    @contextmanager
+    def original_file(self, entry_id: str) -> Iterator[Path]:
+        """Lend the bytes as they arrived; the file may be no more than that of whoever asks, and gone afterwards."""
+        yield self.original(entry_id)
+
+    @contextmanager
+    def redacted_file(self, name: str) -> Iterator[Path]:
+        """Lend a clean file, as :meth:`original_file` does."""
+        yield self.redacted(name)
+
+    def has_original(self, entry_id: str) -> bool:
+        """Whether the bytes of an entry are here."""
+        return self.original(entry_id).exists()
+
+    def has_redacted(self, name: str) -> bool:
+        """Whether a clean file is here."""
+        return self.redacted(name).exists()
+
+    def look(self) -> Self:
+        """Return what answers :meth:`has_original` and :meth:`has_redacted` for very many."""
+        return self
 
     def sidecar(self, entry_id: str) -> Sidecar:
         """Read the sidecar of an entry.
@@ -184,17 +255,45 @@ class Spool:
         Raises
         ------
         SpoolFull
-            When there is no room for it. Whatever else ``write`` raises comes through as it is.
+            When it could not be written: the file system is full, read-only or broken. Whatever else ``write`` raises
+            comes through as it is.
         """
         path = self.redacted(f"{entry_id}.{attempts}.dcm")
+        _write_whole(path, write)
         try:
-            _write_whole(path, write)
-            _sync_directory(self._redacted)
-        except OSError as error:
-            if error.errno not in _NO_ROOM:
-                raise
-            raise _full(error) from None
+            with refusals():
+                _sync_directory(self._redacted)
+        except SpoolFull:
+            _remove(path)
+            raise
         return path
+
+    def clean_files(self, older_than_seconds: float) -> Iterator[CleanFile]:
+        """Every clean file that was written so long ago."""
+        for path in self._redacted.iterdir():
+            file = clean_file(path.name)
+            if file and _age(path) >= older_than_seconds:
+                yield file
+
+    def remove_redacted(self, name: str) -> None:
+        """Delete one clean file."""
+        self.redacted(name).unlink(missing_ok=True)
+
+    def used_bytes(self) -> int:
+        """Count what is on the disk, whatever the ledger says."""
+        paths = (path for directory in (self.incoming, self._received, self._redacted) for path in directory.iterdir())
+        return sum(_size(path) for path in paths)
+
+    def check_there(self) -> None:
+        """See that the spool is there: where a disk is not mounted, a missing file says nothing.
+
+        Raises
+        ------
+        SpoolFull
+            When it is not.
+        """
+        with refusals():
+            self._received.stat()
 
     def age(self, entry_id: str) -> float:
         """Seconds since the bytes of an entry were written; 0 when they are gone."""
@@ -207,9 +306,24 @@ class Spool:
         late worker's file) has no original any more, and goes at the next :meth:`sweep`.
         """
         self.original(entry_id).unlink(missing_ok=True)
+        self.remove_attempts(entry_id, attempts)
+        self._sidecar(entry_id).unlink(missing_ok=True)
+
+    def remove_attempts(self, entry_id: str, attempts: int) -> None:
+        """Delete the clean files of an entry of up to ``attempts`` attempts."""
         for attempt in range(attempts + 1):
             self.redacted(f"{entry_id}.{attempt}.dcm").unlink(missing_ok=True)
-        self._sidecar(entry_id).unlink(missing_ok=True)
+
+    def overwrite(self, entry_id: str, attempts: int) -> None:
+        """Write zeros over everything of an entry, durably, before :meth:`remove` deletes it.
+
+        That is the file's content as the file system has it. Where a file system or a disk keeps older content beside
+        (copy on write, snapshots, a journal of data, flash), it stays there: against that only encryption helps.
+        """
+        clean = [self.redacted(f"{entry_id}.{attempt}.dcm") for attempt in range(attempts + 1)]
+        for path in (self.original(entry_id), *clean, self._sidecar(entry_id)):
+            with suppress(FileNotFoundError):
+                _overwrite(path)
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was.
@@ -234,11 +348,31 @@ class Spool:
         return entry_id not in keep and not self.original(entry_id).exists()
 
     def _sidecar(self, entry_id: str) -> Path:
-        return self._received / f"{_checked(_ENTRY_ID, entry_id)}.json"
+        return self._received / f"{checked_entry_id(entry_id)}.json"
+
+
+def clean_file(name: str) -> CleanFile | None:
+    """Read the name of a clean file; None when it is another's."""
+    found = _REDACTED_NAME.fullmatch(name)
+    return CleanFile(found[0], found[1], int(found[2])) if found else None
+
+
+def is_entry_id(name: str) -> bool:
+    """Whether this is an id of this node's making."""
+    return _ENTRY_ID.fullmatch(name) is not None
+
+
+def checked_entry_id(entry_id: str) -> str:
+    """Let only the node's own ids become part of a path."""
+    return _checked(_ENTRY_ID, entry_id)
+
+
+def checked_clean_name(name: str) -> str:
+    """Let only the node's own names of clean files become part of a path."""
+    return _checked(_REDACTED_NAME, name)
 
 
 def _checked(pattern: re.Pattern[str], name: str) -> str:
-    """Let only the node's own names become part of a path."""
     if not pattern.fullmatch(name):
         msg = "not a name of this node's making"
         raise ValueError(msg)
@@ -255,6 +389,33 @@ def _refuse_if_shared(directory: Path) -> None:
         raise ConfigurationError(msg)
 
 
+class _Raw(io.FileIO):
+    """Remembers what the file system refused: a writer makes other errors of it, and has errors of its own."""
+
+    refusal: SpoolFull | None = None
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            with refusals():
+                return super().write(data)
+        except SpoolFull as full:
+            self.refusal = full
+            raise
+
+
+@contextmanager
+def spool_file(descriptor: int) -> Iterator[BinaryIO]:
+    """Lend a file to a writer; SpoolFull where the file system refused something, whatever the writer made of it."""
+    raw = _Raw(descriptor, "w")
+    try:
+        with io.BufferedWriter(raw, _BUFFER) as file:
+            yield file
+    except Exception:
+        if raw.refusal is not None:
+            raise raw.refusal from None
+        raise
+
+
 def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let ``path`` appear with all of its bytes on the disk, or not at all; its directory is the caller's to sync."""
     with _appearing(path) as file:
@@ -267,13 +428,17 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
     # A name of its own: after a lost ledger two workers may carry the same attempt number.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with refusals():
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with spool_file(descriptor) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            with refusals():
+                os.fsync(descriptor)
+        with refusals():
+            temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
@@ -281,7 +446,34 @@ def _start_writing(file: BinaryIO) -> None:
     """Let the disk begin with what was written: of two files that are synced one after the other, one then waits."""
     file.flush()
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with refusals():
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _overwrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        left = os.fstat(file.fileno()).st_size
+        while left:
+            left -= file.write(bytes(min(left, _BUFFER)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(*paths: Path) -> None:
+    """Delete what was begun, as far as the file system lets it."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Let what the file system refuses become the spool's error; not with its own text, which quotes the path."""
+    try:
+        yield
+    except OSError as error:
+        msg = f"the spool cannot be written: {error.strerror}"
+        raise SpoolFull(msg) from None
 
 
 def _sync_file(path: Path) -> None:
@@ -297,12 +489,15 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def _age(path: Path) -> float:
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _full(error: OSError) -> SpoolFull:
-    return SpoolFull(f"the spool cannot be written: {error.strerror}")

@@ -7,13 +7,27 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, case, delete, exists, func, insert, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.errors import SpoolFull
-from dicom_node.model import Delivery, QueueEntry, State
+from dicom_node.model import Delivery, Priority, QueueEntry, State
 from dicom_node.queue.database import change, now
-from dicom_node.queue.schema import NOBODYS, deliveries, delivery, instance, row_of
+from dicom_node.queue.schema import NOBODYS, UNASKED, deliveries, delivery, instance, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -88,26 +102,31 @@ def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
     }
 
 
-def claimable_entries(time: float) -> Select[Any]:
-    """Select the one instance that is redacted next."""
-    is_due = and_(instance.c.state == State.RECEIVED, _is_free(instance, time))
+def claimable_entries(priority: Priority, time: float) -> Select[Any]:
+    """Select the one instance of a priority that is redacted next."""
+    is_due = and_(instance.c.state == State.RECEIVED, instance.c.priority == int(priority), is_free(instance, time))
     first = select(instance).where(is_due).order_by(instance.c.not_before).limit(1)
     return first.with_for_update(skip_locked=True)
 
 
-def claimable_deliveries(destination: str, time: float, limit: int) -> Select[Any]:
-    """Select the deliveries that are sent next to a destination."""
-    is_due = and_(
+def claimable_deliveries(destination: str, priority: Priority, time: float, limit: int) -> Select[Any]:
+    """Select the deliveries of a priority that are sent next to a destination."""
+    first = deliveries().where(is_due_at(destination, time), delivery.c.priority == int(priority))
+    return first.order_by(delivery.c.not_before).limit(limit).with_for_update(skip_locked=True, of=delivery)
+
+
+def is_due_at(destination: str, time: float) -> ColumnElement[bool]:
+    """Tell the deliveries that can be sent to a destination now; needs both tables."""
+    return and_(
         delivery.c.destination == destination,
         delivery.c.state == State.REDACTED,
         instance.c.state == State.REDACTED,
-        _is_free(delivery, time),
+        is_free(delivery, time),
     )
-    first = deliveries().where(is_due).order_by(delivery.c.not_before).limit(limit)
-    return first.with_for_update(skip_locked=True, of=delivery)
 
 
-def _is_free(table: Table, time: float) -> ColumnElement[bool]:
+def is_free(table: FromClause, time: float) -> ColumnElement[bool]:
+    """Tell the rows that are due and in nobody's hands."""
     # coalesce, not IS NULL: the planner would take the index on the lease, in which nearly all rows are NULL.
     return and_(table.c.not_before <= time, func.coalesce(table.c.lease_until, 0.0) <= time)
 
@@ -139,6 +158,13 @@ def settle(connection: Connection, claim: Claim, **values: object) -> bool:
     return change(connection, table_of(claim), fence(claim), **values, **NOBODYS) == 1
 
 
+def withdraw_death(connection: Connection, claim: Claim) -> None:
+    """Take back the death that was counted when another took over from a worker that lives."""
+    row = table_of(claim).c
+    was_taken_over = and_(_is_row_of(claim), row.attempts > claim.attempts, row.deaths > 0)
+    change(connection, table_of(claim), was_taken_over, deaths=row.deaths - 1)
+
+
 def settle_whole(connection: Connection, entry_id: str) -> None:
     """Make an instance SENT when all of its deliveries are."""
     unsent = exists().where(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)
@@ -146,20 +172,32 @@ def settle_whole(connection: Connection, entry_id: str) -> None:
     change(connection, instance, is_whole, state=State.SENT)
 
 
-def set_destinations(connection: Connection, entry_id: str, destinations: AbstractSet[str]) -> None:
+def set_destinations(
+    connection: Connection, entry: QueueEntry, destinations: AbstractSet[str], priority: Priority
+) -> None:
     """Make exactly these deliveries due, beside those that are done."""
+    entry_id = entry.id
     is_unsent = and_(delivery.c.instance_id == entry_id, delivery.c.state != State.SENT)
     connection.execute(delete(delivery).where(is_unsent, delivery.c.destination.not_in(destinations)))
     due = {
         "state": State.REDACTED,
         "not_before": select(instance.c.not_before).where(instance.c.id == entry_id).scalar_subquery(),
+        "priority": int(priority),
     }
+    received = {"study_instance_uid": entry.instance.study_instance_uid, "arrived_at": entry.origin.received_at}
     # Rows that stay keep their attempts: a late sender's fence must not fit again.
-    change(connection, delivery, is_unsent, **due, **NOBODYS, failures=0, deaths=0, reason=None, status=None)
+    anew = {**NOBODYS, **UNASKED, "failures": 0, "deaths": 0, "reason": None, "status": None}
+    change(connection, delivery, is_unsent, **due, **anew)
     rows = connection.execute(select(delivery.c.destination).where(delivery.c.instance_id == entry_id))
     for name in sorted(destinations - set(rows.scalars())):
-        new = {"instance_id": entry_id, "destination": name, "updated_at": now(connection), **due}
+        new = {"instance_id": entry_id, "destination": name, "updated_at": now(connection), **received, **due}
         connection.execute(insert(delivery).values(**new))
+
+
+def hold_waiting_deliveries(connection: Connection, entry_id: str) -> None:
+    """Take the deliveries of an instance that is held out of the way of every claim; one in hand is settled there."""
+    waits = and_(delivery.c.instance_id == entry_id, delivery.c.state == State.REDACTED, delivery.c.owner.is_(None))
+    change(connection, delivery, waits, state=State.HELD)
 
 
 def table_of(claim: Claim) -> Table:

@@ -39,6 +39,10 @@ SMALL, TALL = 16, 64
 """Heights of lines, in pixels of the picture, between which more is asked of a higher one."""
 
 
+LONE = 1.5
+"""Length of one or two letters, in heights of their line."""
+
+
 class Box(NamedTuple):
     """A rectangle in one picture, in pixels."""
 
@@ -58,15 +62,19 @@ class Marking(NamedTuple):
     small, tall : float
         Mean probability from which what is marked is a line, for lines of up to ``SMALL`` and from ``TALL`` pixels: of
         large letters the detectors are surer, and organs, screws and plates are as large.
+    lone : float
+        The same for what is no longer than one or two letters, where that is less: a mark that is none costs little.
     """
 
     pixel: float = 0.3
     small: float = 0.5
     tall: float = 0.7
+    lone: float = 1.0
 
-    def least(self, height: float) -> float:
-        """Return the mean probability that a line of this height has to have."""
-        return float(np.interp(height, (SMALL, TALL), (self.small, self.tall)))
+    def least(self, height: float, length: float) -> float:
+        """Return the mean probability that a line of this height and length has to have."""
+        least = float(np.interp(height, (SMALL, TALL), (self.small, self.tall)))
+        return min(least, self.lone) if length <= LONE * height else least
 
 
 def tiles(area: Box) -> Iterator[Box]:
@@ -104,7 +112,8 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
         place = (slice(top, top + height), slice(left, left + width))
         inside = labels[place] == label
         line = _thickness(inside) / (1 - 2 * SHRUNK)
-        if line <= TALLEST and probability[place][inside].mean() >= marking.least(line / scale):
+        least = marking.least(line / scale, max(width, height) / scale)
+        if line <= TALLEST and probability[place][inside].mean() >= least:
             yield _around(Box(top, left, height, width), line, scale)
 
 
@@ -143,6 +152,11 @@ def joined(boxes: list[Box]) -> list[Box]:
         else:
             kept[kept.index(same)] = around([same, box])
     return sorted(kept)
+
+
+def unknown(boxes: list[Box], known: Collection[Box]) -> list[Box]:
+    """Return the boxes that do not (nearly) lie in a known one."""
+    return [box for box in boxes if not any(_is_mostly_in(other, box) for other in known)]
 
 
 def _is_mostly_in(outer: Box, inner: Box) -> bool:

@@ -37,6 +37,12 @@ class TextDetector(Protocol):
             uint8, shape (rows, columns, 3): views of the same place; text in any of them is found.
         """
 
+    def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
+        """Find text beside what is known, in one frame of several that have been looked at together.
+
+        Text that is shown for a moment can sink in what is brighter and darker in the frames around it.
+        """
+
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """Read one box, in the view in which it reads best."""
 

@@ -15,6 +15,8 @@ from dicom_node.redaction.boxes import Box, around, clipped
 from dicom_node.redaction.onnx import network_input
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dicom_node.redaction.render import Picture
 
 CELL = 8
@@ -39,17 +41,24 @@ class Gate:
     def __init__(self, network: Any) -> None:  # noqa: ANN401 - onnxruntime has no types
         self._network = network
 
-    def areas(self, picture: Picture) -> list[Box]:
+    def areas(self, picture: Picture, known: Iterable[Box] = ()) -> list[Box]:
         """Return what has to be looked at, as boxes that do not overlap.
 
         Parameters
         ----------
         picture : numpy.ndarray
             uint8, shape (rows, columns, 3), in its own size.
+        known : iterable of Box
+            Where nothing has to be looked for.
         """
         rows, columns = picture.shape[:2]
         padded = cv2.copyMakeBorder(picture, 0, -rows % CELL, 0, -columns % CELL, cv2.BORDER_REPLICATE)
         cells = self._network.run(None, {"x": network_input(padded)})[0][0, 0]
+        for box in known:
+            cells[
+                box.row // CELL : -(-(box.row + box.height) // CELL),
+                box.column // CELL : -(-(box.column + box.width) // CELL),
+            ] = 0
         is_open = cv2.dilate((cells > OPEN).astype(np.uint8), np.ones(AROUND, np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(is_open)
         found = [

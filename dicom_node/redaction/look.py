@@ -87,7 +87,8 @@ def find_regions(frames: Frames, renderer: Renderer, decision: Decision, detecto
     for first, group in _groups(frames, seen):
         started = time.monotonic()
         pictures = renderer.pictures(group)
-        boxes = boxes_that_go(pictures, decision, detector)
+        moments = [picture for samples in group for picture in renderer.pictures([samples])] if len(group) > 1 else []
+        boxes = boxes_that_go(pictures, decision, detector, moments)
         groups.append(_Group(first, first + len(group) - 1, pictures[0], boxes))
         seen.seconds["detect"] += time.monotonic() - started
     seen.regions = tuple(_regions(groups))
@@ -131,28 +132,44 @@ def _are_alike(one: NDArray[Any], other: NDArray[Any], pixels: PixelFormat) -> b
     return float(np.abs(small[0] - small[1]).mean()) <= ALIKE * float(np.ptp(small))
 
 
-def boxes_that_go(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
+def boxes_that_go(
+    pictures: Sequence[Picture], decision: Decision, detector: TextDetector, moments: Sequence[Picture] = ()
+) -> dict[Box, Kind]:
     """Find text and decide: what a policy does not spare goes, what stands where a label has its value, and barcodes.
 
     Parameters
     ----------
     pictures : sequence of numpy.ndarray
         uint8, shape (rows, columns, 3): views of the same place.
+    moments : sequence of numpy.ndarray
+        Views of single frames, where the pictures are of several.
 
     Returns
     -------
     dict of Box to str
         What goes, each with the kind of identity that was read; nothing is read where the policy does not ask.
     """
-    text = _text_that_goes(pictures, decision, detector)
+    found = _found(pictures, moments, detector)
+    text = _text_that_goes(found, decision, detector)
     return text | dict.fromkeys(find_barcodes(pictures, text), "")
 
 
-def _text_that_goes(pictures: Sequence[Picture], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
-    boxes = list(dict.fromkeys(detector.find(pictures)))
+def _found(
+    pictures: Sequence[Picture], moments: Sequence[Picture], detector: TextDetector
+) -> dict[Box, Sequence[Picture]]:
+    """Return where text stands, and in which pictures it is read."""
+    found = dict.fromkeys(detector.find(pictures), pictures)
+    for moment in moments:
+        for box in detector.glimpse(moment, list(found)):
+            found.setdefault(box, [moment])
+    return found
+
+
+def _text_that_goes(found: dict[Box, Sequence[Picture]], decision: Decision, detector: TextDetector) -> dict[Box, Kind]:
+    boxes = list(found)
     if not decision.reads:
         return dict.fromkeys(boxes, "")
-    readings = {box: detector.read(pictures, box) for box in boxes}
+    readings = {box: detector.read(pictures, box) for box, pictures in found.items()}
     verdicts = {box: decision.verdict(reading) for box, reading in readings.items()}
     spared = _spared_as_one(readings, verdicts, decision)
     values = values_beside(boxes, [said if is_legible(said, sure) else "" for said, sure in readings.values()])

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, tiles
+from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, tiles, unknown
 from dicom_node.redaction.gate import Gate
 from dicom_node.redaction.onnx import network_input, session
 from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dicom_node.redaction.boxes import Map
     from dicom_node.redaction.render import Picture
@@ -39,6 +39,8 @@ MODELS = files("dicom_node.redaction") / "models"
 
 
 MARKING = Marking()
+SURE = Marking(small=0.75, tall=0.85, lone=0.5)
+"""For what is seen in double size alone: speckle looks like letters there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Profile:
         Sizes, as a multiple of the picture's, in which all of it is looked at.
     gated : tuple of float
         Sizes in which the places are looked at where the gate says that text may stand.
-    marking : Marking
+    marking, gated_marking : Marking
         What of the detector's map is text.
     """
 
@@ -64,9 +66,10 @@ class Profile:
     everywhere: tuple[float, ...]
     gated: tuple[float, ...]
     marking: Marking = MARKING
+    gated_marking: Marking = MARKING
 
 
-THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,))
+THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,), gated_marking=SURE)
 FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.0,))
 PROFILES = {profile.name: profile for profile in (THOROUGH, FAST)}
 
@@ -85,39 +88,44 @@ class PaddleDetector:
 
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
         """See :class:`dicom_node.redaction.TextDetector`."""
-        return joined([box for picture in pictures for box in self._find_in(picture)])
+        return joined([box for picture in pictures for box in self._found(picture, self._looks(picture))])
+
+    def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
+        """See :class:`dicom_node.redaction.TextDetector`."""
+        marking = self._profile.marking
+        looks = ((tile, 1.0, marking) for area in self.gate.areas(picture, known) for tile in tiles(area))
+        return unknown(joined(list(self._found(picture, looks))), known)
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`dicom_node.redaction.TextDetector`."""
         return surest([longest([self._read_line(line) for line in turns(picture, box)]) for picture in pictures])
 
-    def _find_in(self, picture: Picture) -> Iterator[Box]:
-        rows, columns = picture.shape[:2]
-        for area, zoom in self._looks(picture):
-            part = picture[area.row : area.row + area.height, area.column : area.column + area.width]
-            if part.size and part.min() != part.max():  # in one colour nothing can be written
-                for box in self._boxes(part, zoom):
-                    yield clipped(box._replace(row=box.row + area.row, column=box.column + area.column), rows, columns)
-
-    def _looks(self, picture: Picture) -> Iterator[tuple[Box, float]]:
-        """Say where to look, and in which sizes."""
+    def _found(self, picture: Picture, looks: Iterable[tuple[Box, float, Marking]]) -> Iterator[Box]:
         rows, columns = picture.shape[:2]
         smallest = min(SHORT_SIDE / min(rows, columns), LONGEST_SCALED / max(rows, columns))
+        for area, zoom, marking in looks:
+            part = picture[area.row : area.row + area.height, area.column : area.column + area.width]
+            if part.size and part.min() != part.max():  # in one colour nothing can be written
+                for box in self._boxes(part, max(zoom, smallest), marking):
+                    yield clipped(box._replace(row=box.row + area.row, column=box.column + area.column), rows, columns)
+
+    def _looks(self, picture: Picture) -> Iterator[tuple[Box, float, Marking]]:
+        """Say where to look, in which sizes, and what is text there."""
+        rows, columns = picture.shape[:2]
         profile = self._profile
         for tile in tiles(Box(0, 0, rows, columns)):
-            yield from ((tile, max(zoom, smallest)) for zoom in profile.everywhere)
-        zooms = [zoom for zoom in profile.gated if zoom > smallest or not profile.everywhere]
-        for area in self.gate.areas(picture) if zooms else ():
+            yield from ((tile, zoom, profile.marking) for zoom in profile.everywhere)
+        for area in self.gate.areas(picture) if profile.gated else ():
             for tile in tiles(area):
-                yield from ((tile, max(zoom, smallest)) for zoom in zooms)
+                yield from ((tile, zoom, profile.gated_marking) for zoom in profile.gated)
 
-    def _boxes(self, part: Picture, zoom: float) -> Iterator[Box]:
+    def _boxes(self, part: Picture, zoom: float, marking: Marking) -> Iterator[Box]:
         rows, columns = (max(STRIDE, round(side * zoom / STRIDE) * STRIDE) for side in part.shape[:2])
         resized = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_CUBIC)
         found = self._find.run(None, {"x": network_input(resized)})[0][0, 0]
         # A side is rounded to the stride: the map is brought back to square pixels.
         square = cv2.resize(found, (round(part.shape[1] * rows / part.shape[0]), rows), interpolation=cv2.INTER_LINEAR)
-        return boxes_in(square, self._profile.marking, rows / part.shape[0])
+        return boxes_in(square, marking, rows / part.shape[0])
 
     def _read_line(self, line: Picture) -> Reading:
         width = max(READ_HEIGHT, round(line.shape[1] * READ_HEIGHT / line.shape[0]))

@@ -36,6 +36,10 @@ class ReadTwice:
         """See :class:`TextDetector`."""
         return self._finder.find(pictures)
 
+    def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
+        """See :class:`TextDetector`."""
+        return self._finder.glimpse(picture, known)
+
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`TextDetector`."""
         return surest([self._finder.read(pictures, box), self._reader.read(pictures, box)])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from dicom_node.errors import ConfigurationError
-from dicom_node.redaction.boxes import Box, clipped, joined
+from dicom_node.redaction.boxes import Box, clipped, joined, unknown
 from dicom_node.redaction.reading import Reading, longest, surest, turns
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class TesseractDetector:
     def find(self, pictures: Sequence[Picture]) -> list[Box]:
         """See :class:`TextDetector`."""
         return joined([box for picture in pictures for box in self._find_in(picture)])
+
+    def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
+        """See :class:`TextDetector`."""
+        return unknown(self.find([picture]), known)
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`TextDetector`."""

@@ -45,13 +45,17 @@ def run(role: Role, main: RoleMain) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
     try:
-        receive = configuration.receive
-        main(
-            configuration,
-            open_queue(configuration.data_dir, configuration.ledger_url, receive.minimum_free_bytes),
-            stop,
-            *descriptors,
+        # Whether the ledger is too new is asked where the node is started. Its processes, which are started again when
+        # they die, go on after another machine has altered the ledger.
+        queue = open_queue(
+            configuration.data_dir,
+            configuration.ledger_url,
+            configuration.receive.water_marks,
+            configuration.store,
+            keep_originals=configuration.retention.originals_seconds,
+            beside_newer=True,
         )
+        main(configuration, queue, stop, *descriptors)
     except DicomNodeError as error:
         _line.critical("role cannot work", reason=str(error))
         sys.exit(1)

@@ -41,6 +41,10 @@ class _Wrapped:
         self._inner = inner
         self.name = inner.name
 
+    def glimpse(self, picture: Picture, known: Sequence[Box]) -> Found:
+        """Find what the inner one does."""
+        return self._inner.glimpse(picture, known)
+
     def read(self, pictures: Sequence[Picture], box: Box) -> Any:  # noqa: ANN401 - a Reading
         return self._inner.read(pictures, box)
 

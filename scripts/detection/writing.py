@@ -162,6 +162,8 @@ def _turned(ink: Ink, labels: NDArray[np.int32], degrees: int) -> tuple[Ink, NDA
 
 def _trimmed(block: Block) -> Block:
     rows, columns = np.flatnonzero(block.ink.any(axis=1)), np.flatnonzero(block.ink.any(axis=0))
+    if not rows.size:  # too thin a font: nothing is left, and nothing will be written
+        return block
     part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     return Block(block.ink[part], block.labels[part], block.tokens)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -89,6 +91,44 @@ def test_what_a_machine_has_in_hand_when_it_dies_another_takes_over_in_thirty_se
     modality.wait()
     heir.wait_for(SENT=COUNT)
     result = balance(modality.confirmed, [], pacs.arrivals())
+    assert (result.delivered, result.lost, result.unclean, result.resends) == (COUNT, 0, 0, 0)
+
+
+def test_two_receivers_two_redactors_and_two_senders_do_each_work_once(
+    tmp_path: Path, postgresql: PostgreSQL, pacs: StoreSCP
+) -> None:
+    everything = {"name": "all", "policy": "all-text", "destinations": ["pacs"]}
+    make = partial(
+        Node,
+        ledger=postgresql.new_ledger(),
+        data_dir=tmp_path / "shared",
+        lease_seconds=DEFAULT_LEASE,
+        redactors=1,
+    )
+    images = [burned_in(tmp_path / "images" / f"{number}.dcm") for number in range(COUNT)]
+    with ExitStack() as stack:
+        nodes = {}
+        for name in [f"{role}-{number}" for role in ("receive", "redact", "send") for number in (1, 2)]:
+            nodes[name] = make(tmp_path / name, [everything], {"pacs": pacs.destination})
+            stack.callback(nodes[name].kill)
+            nodes[name].start("--role", name.partition("-")[0])
+        for number in (1, 2):  # or one of them has done all before the other works
+            nodes[f"redact-{number}"].wait_until_logged("redactor")
+        receivers = nodes["receive-1"], nodes["receive-2"]
+        # Every image comes to both: for one of them it is a resend.
+        modalities = [Modality(receiver.port, images) for receiver in receivers]
+        for modality in modalities:
+            modality.start()
+        for modality in modalities:
+            modality.wait()
+        receivers[0].wait_for(SENT=COUNT)
+        redacted, sent = (
+            [nodes[f"{role}-{number}"].logged.count(f'"action": "{action}"') for number in (1, 2)]
+            for role, action in (("redact", "redacted"), ("send", "sent"))
+        )
+        assert all(redacted)
+        assert sum(redacted) == sum(sent) == COUNT
+    result = balance([path for modality in modalities for path in modality.confirmed], [], pacs.arrivals())
     assert (result.delivered, result.lost, result.unclean, result.resends) == (COUNT, 0, 0, 0)
 
 

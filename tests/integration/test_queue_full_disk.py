@@ -11,9 +11,9 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -21,6 +21,8 @@ import dicom_node
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
+from tests.support.disks import NotPermitted, full, tmpfs
+from tests.support.spools import content, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,26 +39,17 @@ def new_queue(spool: Path, ledger: Path) -> Queue:
 
 
 def files(queue: Queue) -> set[str]:
-    return {path.name for path in queue.spool.root.rglob("*") if path.is_file()}
+    return names(queue.spool)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB: a write-ahead log takes 4 before it begins anew."""
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "tmpfs", str(mounted)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting needs root")
-    yield mounted
-    subprocess.run(["umount", str(mounted)], check=True)
-
-
-def fill_up(directory: Path) -> None:
-    with (directory / "filler").open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(b"\0" * 4096):
-            pass
-    assert os.statvfs(directory).f_bavail == 0
+    with ExitStack() as stack:
+        try:
+            yield stack.enter_context(tmpfs(tmp_path / "small", 16 << 20))
+        except NotPermitted as why:
+            pytest.skip(f"no file system can be mounted here: {why}")
 
 
 def test_a_full_spool_accepts_nothing_and_keeps_what_it_has(small_disk: Path, tmp_path: Path) -> None:
@@ -65,34 +58,50 @@ def test_a_full_spool_accepts_nothing_and_keeps_what_it_has(small_disk: Path, tm
     first, _ = queue.accept(queue.spool.incoming / "first", INSTANCE, ORIGIN)
     second = queue.spool.incoming / "second"
     second.write_bytes(b"second")
-    fill_up(small_disk)
-    with pytest.raises(SpoolFull):
-        queue.accept(second, INSTANCE, ORIGIN)
-    with pytest.raises(SpoolFull):
-        queue.spool.write_redacted(first, 1, lambda file: file.write(b"clean"))
+    with full(small_disk):
+        with pytest.raises(SpoolFull):
+            queue.accept(second, INSTANCE, ORIGIN)
+        with pytest.raises(SpoolFull):
+            queue.spool.write_redacted(first, 1, lambda file: file.write(b"clean"))
     assert files(queue) == {f"{first}.dcm", f"{first}.json", "second"}
     assert [each.entry.id for each in queue.ledger.entries()] == [first]
     queue.ledger.close()
 
 
+def test_what_a_writer_makes_of_a_full_disk_is_still_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    """As pydicom does: it raises another error, with a traceback in its message."""
+    queue = new_queue(small_disk / "spool", tmp_path / "ledger.db")
+
+    def write(file: BinaryIO) -> None:
+        try:
+            file.write(bytes(3 << 20))
+        except Exception as error:
+            msg = "With tag (7FE0,0010) got exception"
+            raise RuntimeError(msg) from error
+
+    with pytest.raises(SpoolFull, match=r"^the spool cannot be written: No space left on device$"):
+        queue.spool.write_redacted("a" * 32, 1, write)
+    assert files(queue) == set()
+    queue.ledger.close()
+
+
 def test_a_full_ledger_accepts_nothing_and_the_resend_is_processed_once(small_disk: Path, tmp_path: Path) -> None:
     queue = new_queue(tmp_path / "spool", small_disk / "ledger.db")
-    fill_up(small_disk)
     incoming = queue.spool.incoming / "incoming"
     refused = 0
-    for number in range(50):  # A few rows still fit into the pages that the ledger has.
-        incoming.write_bytes(bytes([number]))
-        try:
-            queue.accept(incoming, INSTANCE, ORIGIN)
-        except SpoolFull:
-            refused += 1
+    with full(small_disk):
+        for number in range(50):  # A few rows still fit into the pages that the ledger has.
+            incoming.write_bytes(bytes([number]))
+            try:
+                queue.accept(incoming, INSTANCE, ORIGIN)
+            except SpoolFull:
+                refused += 1
     assert refused > 0
-    (small_disk / "filler").unlink()
     assert queue.reconcile().inserted == refused
     for number in range(50):
         incoming.write_bytes(bytes([number]))
         assert queue.accept(incoming, INSTANCE, ORIGIN)[1] is Accepted.DUPLICATE
-    contents = {queue.spool.original(each.entry.id).read_bytes() for each in queue.ledger.entries()}
+    contents = {content(queue.spool, f"{each.entry.id}.dcm") for each in queue.ledger.entries()}
     assert contents == {bytes([number]) for number in range(50)}
     queue.ledger.close()
 

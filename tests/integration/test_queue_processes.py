@@ -1,6 +1,7 @@
 """Several processes on one spool and one ledger, some of which are killed.
 
-This file is also the program of those processes: ``python test_queue_processes.py <what> <directory> <ledger> <name>``.
+This file is also the program of those processes: ``python test_queue_processes.py <what> <directory> <spool> <ledger>
+<name>``.
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ import pytest
 
 import dicom_node
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
-from dicom_node.queue import Accepted, Ledger, Queue, Spool
+from dicom_node.queue import Accepted, Ledger, Queue
 from tests.support.ledgers import empty
+from tests.support.spools import content, make_spool, names
 
 LEASE = 600.0
 ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
 JOBS = 60
 
+everywhere = pytest.mark.parametrize(
+    ("spool_url", "ledger_url"),
+    [("directory", "sqlite"), ("directory", "postgresql"), ("s3", "postgresql")],
+    indirect=True,
+)
+"""One machine; several with a directory they share; several with a store."""
 
-def new_queue(root: Path, ledger_url: str) -> Queue:
-    queue = Queue(Spool(root / "spool"), Ledger(ledger_url))
-    queue.spool.prepare()
+
+def new_queue(root: Path, spool_url: str, ledger_url: str) -> Queue:
+    queue = Queue(make_spool(spool_url, root), Ledger(ledger_url))
     queue.ledger.create()
     return queue
 
@@ -47,9 +55,9 @@ def accept(queue: Queue, name: str, number: str) -> tuple[str, Accepted]:
     return queue.accept(incoming, instance(number), ORIGIN)
 
 
-def start(what: str, root: Path, ledger_url: str, name: str) -> subprocess.Popen[str]:
+def start(what: str, root: Path, spool_url: str, ledger_url: str, name: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(dicom_node.__file__).parents[1])}
-    program = [sys.executable, __file__, what, str(root), ledger_url, name]
+    program = [sys.executable, __file__, what, str(root), spool_url, ledger_url, name]
     return subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -106,33 +114,36 @@ PROGRAMS = {"receive": receive_for_ever, "work": redact_and_send, "reconcile": r
 # The tests
 
 
+@everywhere
 def test_every_job_is_done_exactly_once_by_several_processes_while_another_reconciles(
-    tmp_path: Path, ledger_url: str
+    tmp_path: Path, spool_url: str, ledger_url: str
 ) -> None:
-    queue = new_queue(tmp_path, ledger_url)
+    queue = new_queue(tmp_path, spool_url, ledger_url)
     entries = {accept(queue, "incoming", str(number))[0] for number in range(JOBS)}
-    reconciler = start("reconcile", tmp_path, ledger_url, "reconciler")
-    workers = [start("work", tmp_path, ledger_url, f"worker{number}") for number in range(3)]
+    reconciler = start("reconcile", tmp_path, spool_url, ledger_url, "reconciler")
+    workers = [start("work", tmp_path, spool_url, ledger_url, f"worker{number}") for number in range(3)]
     lines = [line for worker in workers for line in said(worker)]
     reconciler.kill()
     assert said(reconciler)
     assert [worker.returncode for worker in workers] == [0, 0, 0]
     assert sorted(lines) == sorted(f"{what} {each}" for what in ("redacted", "PACS", "RESEARCH") for each in entries)
-    assert queue.ledger.counts() == {"RECEIVED": 0, "REDACTED": 0, "SENT": JOBS, "HELD": 0, "DROPPED": 0}
-    assert not [path for path in queue.spool.root.rglob("*") if path.is_file()]
+    assert queue.ledger.counts() == {"RECEIVED": 0, "REDACTED": 0, "STORED": 0, "SENT": JOBS, "HELD": 0, "DROPPED": 0}
+    assert names(queue.spool) == set()
     queue.ledger.close()
 
 
+@everywhere
 @pytest.mark.parametrize("ledger_is_lost", [False, True], ids=["ledger kept", "ledger lost"])
 def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
     tmp_path: Path,
+    spool_url: str,
     ledger_url: str,
     ledger_is_lost: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     acknowledged: dict[str, str] = {}
-    new_queue(tmp_path, ledger_url).ledger.close()
+    new_queue(tmp_path, spool_url, ledger_url).ledger.close()
     for life in range(6):
-        receivers = [start("receive", tmp_path, ledger_url, f"{life}.{number}") for number in range(2)]
+        receivers = [start("receive", tmp_path, spool_url, ledger_url, f"{life}.{number}") for number in range(2)]
         for receiver in receivers:
             assert receiver.stdout is not None
             first = receiver.stdout.readline().split()
@@ -144,22 +155,23 @@ def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
         acknowledged.update((entry_id, number) for entry_id, number, _ in lines)
     if ledger_is_lost:
         empty(ledger_url)
-    queue = new_queue(tmp_path, ledger_url)
+    queue = new_queue(tmp_path, spool_url, ledger_url)
     done = queue.reconcile(older_than_seconds=0.0)
     assert (done.held, done.unreadable, done.duplicates, done.deleted) == (0, 0, 0, 0)
     known = {each.entry.id: each.entry for each in queue.ledger.entries(limit=100_000)}
     assert acknowledged.keys() <= known.keys()
     for entry_id, number in acknowledged.items():
-        assert queue.spool.original(entry_id).read_bytes() == content_of(number)
+        assert content(queue.spool, f"{entry_id}.dcm") == content_of(number)
         assert known[entry_id].instance == instance(number)
     assert set(queue.spool.entry_ids()) == known.keys()
     assert not list(queue.spool.incoming.iterdir())
     queue.ledger.close()
 
 
-def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path, ledger_url: str) -> None:
-    queue = new_queue(tmp_path, ledger_url)
-    receiver = start("receive", tmp_path, ledger_url, "1")
+@everywhere
+def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path, spool_url: str, ledger_url: str) -> None:
+    queue = new_queue(tmp_path, spool_url, ledger_url)
+    receiver = start("receive", tmp_path, spool_url, ledger_url, "1")
     assert receiver.stdout is not None
     entry_id, number, _ = receiver.stdout.readline().split()
     receiver.kill()
@@ -169,10 +181,11 @@ def test_a_resend_after_kill_9_is_processed_once(tmp_path: Path, ledger_url: str
     queue.ledger.close()
 
 
-def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path, ledger_url: str) -> None:
-    queue = new_queue(tmp_path, ledger_url)
+@everywhere
+def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path, spool_url: str, ledger_url: str) -> None:
+    queue = new_queue(tmp_path, spool_url, ledger_url)
     entries = {accept(queue, "incoming", str(number))[0] for number in range(JOBS)}
-    killed = start("work", tmp_path, ledger_url, "killed")
+    killed = start("work", tmp_path, spool_url, ledger_url, "killed")
     assert killed.stdout is not None
     killed.stdout.readline()
     killed.kill()
@@ -185,5 +198,5 @@ def test_the_work_of_a_killed_process_goes_on_elsewhere(tmp_path: Path, ledger_u
 
 
 if __name__ == "__main__":
-    what, root, ledger_url, name = sys.argv[1:]
-    PROGRAMS[what](new_queue(Path(root), ledger_url), name)
+    what, root, spool_url, ledger_url, name = sys.argv[1:]
+    PROGRAMS[what](new_queue(Path(root), spool_url, ledger_url), name)

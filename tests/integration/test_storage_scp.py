@@ -194,9 +194,9 @@ def test_after_success_the_bytes_stand_in_the_spool_as_they_were_sent(start: Sta
     source = Path(str(get_testdata_file(name)))
     assert node.store(source).Status == 0x0000
     (entry_id,) = node.entry_ids
-    stored = node.queue.spool.original(entry_id)
-    assert dataset_of(stored) == dataset_of(source)
-    meta, sent = dcmread(stored).file_meta, dcmread(source).file_meta
+    with node.queue.spool.original_file(entry_id) as stored:
+        assert dataset_of(stored) == dataset_of(source)
+        meta, sent = dcmread(stored).file_meta, dcmread(source).file_meta
     assert meta.TransferSyntaxUID == sent.TransferSyntaxUID
     assert meta.MediaStorageSOPInstanceUID == sent.MediaStorageSOPInstanceUID
     assert not node.incoming

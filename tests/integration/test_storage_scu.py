@@ -25,8 +25,8 @@ from pydicom.uid import (
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import CTImageStorage, MRImageStorage, SecondaryCaptureImageStorage, Verification
 
-from dicom_node.errors import Defer, DestinationDown, Hold
-from dicom_node.model import RemoteAE, SOPInstance, StoreStatus
+from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold
+from dicom_node.model import Priority, RemoteAE, SOPInstance, StoreStatus
 from dicom_node.storage_scu import StorageSCU
 
 if TYPE_CHECKING:
@@ -261,6 +261,16 @@ def test_a_class_that_is_not_accepted_is_held_and_others_go_on() -> None:
         assert sender.send(CT, instance_of(CT)).delivered
 
 
+def test_the_priority_is_said_in_the_request_and_is_medium_otherwise() -> None:
+    said: list[int] = []
+    peer = Peer(lambda event: said.append(event.request.Priority) or 0x0000)  # type: ignore[func-returns-value]
+    with listening(peer) as port, sending(port) as sender:
+        sender.send(CT, instance_of(CT))
+        for priority in Priority:
+            sender.send(CT, instance_of(CT), priority=priority)
+    assert said == [0, 0, 1, 2]
+
+
 @pytest.mark.parametrize("status", [0x0000, 0xB000, 0xB006, 0xB007])
 def test_success_and_warnings_are_deliveries(status: int) -> None:
     with listening(Peer(lambda _event: status)) as port, sending(port) as sender:
@@ -270,10 +280,10 @@ def test_success_and_warnings_are_deliveries(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "failures", "error"),
     [
-        (0xA700, 0, Defer),
-        (0xA7AB, 99, Defer),
+        (0xA700, 0, DestinationBusy),
+        (0xA7AB, 99, DestinationBusy),
         (0x0110, 99, Defer),
-        (0x0213, 99, Defer),
+        (0x0213, 99, DestinationBusy),
         (0xA900, 0, Hold),
         (0xA9FF, 0, Hold),
         (0x0117, 0, Hold),

@@ -62,6 +62,7 @@ def _appears_in(folder: str, suffix: str) -> Callable[..., bool]:
 
 
 POINTS = {
+    "redact: claiming": Point("redact", "before", "dicom_node.queue.ledger:lease"),
     "received: sidecar renamed": Point("receive", "after", "pathlib:Path.replace", _appears_in("received", ".json")),
     "received: written": Point("receive", "before", "dicom_node.queue.spool:_sync_file"),
     "received: synced": Point("receive", "after", "dicom_node.queue.spool:_sync_file"),
@@ -94,6 +95,26 @@ POINTS = {
         "send", "after", "pathlib:Path.unlink", lambda _, path: path.parent.name == "received" and path.suffix == ".dcm"
     ),
 }
+
+_PUT = "dicom_node.queue.object_spool:ObjectSpool._create"
+
+
+def _is_put_to(folder: str, suffix: str) -> Callable[..., bool]:
+    return lambda _result, _spool, key, _file: key.startswith(folder) and key.endswith(suffix)
+
+
+STORE_POINTS = {
+    "store: sidecar put": Point("receive", "after", _PUT, _is_put_to("received/", ".json")),
+    "store: original put": Point("receive", "after", _PUT, _is_put_to("received/", ".dcm")),
+    "store: clean file written": Point("redact", "before", _PUT, _is_put_to("redacted/", ".dcm")),
+    "store: clean file put": Point("redact", "after", _PUT, _is_put_to("redacted/", ".dcm")),
+    "store: original copied": Point("redact", "after", "dicom_node.queue.object_spool:ObjectSpool._fetch"),
+    "store: clean file copied": Point("send", "after", "dicom_node.queue.object_spool:ObjectSpool._fetch"),
+    "store: original deleted": Point(
+        "send", "after", "dicom_node.queue.object_spool:ObjectSpool._delete", lambda _, _spool, keys: len(keys) > 1
+    ),
+}
+"""The same where the spool is in a store; the ledger's points are those above."""
 
 
 class Faults:
@@ -135,7 +156,7 @@ def install(folder: Path) -> None:
     if "dicom_node" not in command:
         return
     _keep_originals(folder / "kept")
-    for name, point in POINTS.items():
+    for name, point in {**POINTS, **STORE_POINTS}.items():
         if f"dicom_node.roles.{point.role}" in command:
             _wrap(point, partial(_die_if_armed, folder / "armed" / name))
 

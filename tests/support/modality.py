@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,11 +52,24 @@ class Modality(threading.Thread):
         One SOP Class in one transfer syntax.
     on_success : callable
         Takes each path whose instance has had Success, before anything else is sent.
+    others : sequence of int
+        More ports, that it turns to one after the other: what a balancer in front of several nodes does.
+    of_an_association : int
+        At most so many instances over one.
     """
 
-    def __init__(self, port: int, paths: Sequence[Path], on_success: Callable[[Path], None] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        paths: Sequence[Path],
+        on_success: Callable[[Path], object] | None = None,
+        *,
+        others: Sequence[int] = (),
+        of_an_association: int = sys.maxsize,
+    ) -> None:
         super().__init__(name="modality", daemon=True)
-        self._port = port
+        self._ports = cycle([port, *others])
+        self._of_an_association = of_an_association
         self._left = list(paths)
         self._on_success = on_success
         self._ae = _Requestor("MODALITY")
@@ -65,8 +80,10 @@ class Modality(threading.Thread):
     def run(self) -> None:
         """Send until everything has had Success."""
         while self._left:
-            association = self._associate()
-            while self._left and association.is_established and self._send(association, self._left[0]):
+            association, last = self._associate(), len(self._left) - self._of_an_association
+            while (
+                len(self._left) > max(last, 0) and association.is_established and self._send(association, self._left[0])
+            ):
                 self._left.pop(0)
                 time.sleep(_PAUSE)
             if association.is_established:
@@ -88,7 +105,7 @@ class Modality(threading.Thread):
     def _associate(self) -> Association:
         first = dcmread(self._left[0], stop_before_pixels=True)
         context = build_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        return self._ae.associate("127.0.0.1", self._port, [context], AE_TITLE)
+        return self._ae.associate("127.0.0.1", next(self._ports), [context], AE_TITLE)
 
     def _send(self, association: Association, path: Path) -> bool:
         try:

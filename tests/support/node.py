@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dicom_node.queue import Ledger
+from dicom_node.queue import Ledger, Queue, Spool
 from tests.support.ledgers import empty
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dicom_node.queue import EntrySummary
+    from tests.support.network import Machine
 
 AE_TITLE = "DICOM_NODE"
 COMMAND_SECONDS = 60.0
@@ -44,6 +45,16 @@ class Node:
         Of the configuration.
     receive : mapping, optional
         Of the configuration, beside address and port.
+    spool : str
+        Of the configuration.
+    redactors : int
+        Of the configuration.
+    machine : Machine, optional
+        Where it runs; on this machine's own address without one.
+    ledger_from_here : str, optional
+        URL of the ledger for this process, where it is another than for the node.
+    queue : mapping, optional
+        Of the configuration, beside short times.
     """
 
     def __init__(
@@ -57,6 +68,11 @@ class Node:
         data_dir: Path | None = None,
         lease_seconds: float = 3.0,
         receive: Mapping[str, Any] | None = None,
+        spool: str = "",
+        redactors: int = 2,
+        machine: Machine | None = None,
+        ledger_from_here: str = "",
+        queue: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -65,14 +81,17 @@ class Node:
         self.configuration = folder / "node.yaml"
         self._environment = environment(folder, python_path)
         self._process: subprocess.Popen[bytes] | None = None
-        self._ledger_url = ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
+        self._within = machine.within if machine else ()
+        host = machine.address if machine else "127.0.0.1"
+        self._ledger_url = ledger_from_here or ledger or f"sqlite:///{self.data_dir / 'ledger.db'}"
         times = {"poll_seconds": 0.1, "retry_seconds": 0.2, "retry_maximum_seconds": 1}
         content = {
             "log_level": "debug",
             "ledger": ledger,
-            "receive": {"host": "127.0.0.1", "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
-            "queue": {**times, "lease_seconds": lease_seconds},
-            "redact": {"processes": 2},
+            "spool": spool,
+            "receive": {"host": host, "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
+            "queue": {**times, "lease_seconds": lease_seconds, **(queue or {})},
+            "redact": {"processes": redactors},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],
         }
@@ -83,7 +102,7 @@ class Node:
         told = ["--config", str(self.configuration), "--data-dir", str(self.data_dir), *arguments]
         with (self.folder / "stdout").open("wb") as stdout, (self.folder / "stderr").open("ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "dicom_node", "serve", *told],
+                [*self._within, sys.executable, "-m", "dicom_node", "serve", *told],
                 env=self._environment,
                 cwd=self.folder,
                 stdout=stdout,
@@ -184,6 +203,11 @@ class Node:
     def lose_ledger(self) -> None:
         """Delete every row of its ledger, under its hands if it runs."""
         empty(self._ledger_url)
+
+    def reconcile(self) -> None:
+        """Let ledger and spool agree at once, as its supervisor does every minute; when nothing is in hand."""
+        with closing(self._ledger()) as ledger:
+            Queue(Spool(self.data_dir / "spool"), ledger).reconcile(older_than_seconds=0.0)
 
     def spooled(self) -> list[Path]:
         """List the files of its spool."""

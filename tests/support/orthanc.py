@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.processes import environment, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -63,6 +64,15 @@ class Orthanc:
     def store(self, file: Path) -> str:
         """Give it a file over its REST API; return its own id of the instance."""
         return str(json.loads(self._asked("POST", "/instances", file.read_bytes()))["ID"])
+
+    def knows(self, name: str, ae_title: str, port: int) -> None:
+        """Tell it of a modality: it reports on storage commitment to those alone that it knows."""
+        modality = {"AET": ae_title, "Host": "127.0.0.1", "Port": port}
+        self._asked("PUT", f"/modalities/{name}", json.dumps(modality).encode())
+
+    def post(self, path: str, content: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+        """Ask its REST API to do something."""
+        return json.loads(self._asked("POST", path, json.dumps(content).encode()))
 
     def forget(self, identifier: str) -> None:
         """Let it delete an instance: it would keep that instead of another one with the same UID."""

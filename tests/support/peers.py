@@ -27,7 +27,10 @@ from tests.support.node import AE_TITLE, COMMAND_SECONDS
 from tests.support.processes import end_marked, environment, free_port, is_listening, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from tests.support.network import Machine
 
 _PROPOSALS = {
     ImplicitVRLittleEndian: "-xi",
@@ -45,7 +48,9 @@ _PROPOSALS = {
 """How dcmtk's storescu is told to propose a transfer syntax."""
 
 
-def storescu(port: int, *paths: Path, called: str = AE_TITLE) -> None:
+def storescu(
+    port: int, *paths: Path, called: str = AE_TITLE, host: str = "127.0.0.1", within: Sequence[str] = ()
+) -> None:
     """Send files with dcmtk, each in its own transfer syntax; an error is an exception."""
     by_option: dict[str, list[Path]] = {}
     for path in paths:
@@ -53,7 +58,7 @@ def storescu(port: int, *paths: Path, called: str = AE_TITLE) -> None:
         by_option.setdefault(_PROPOSALS[UID(syntax)], []).append(path)
     for option, files in by_option.items():
         subprocess.run(
-            ["storescu", "-R", option, "-aet", "MODALITY", "-aec", called, "127.0.0.1", str(port), *map(str, files)],
+            [*within, "storescu", "-R", option, "-aet", "MODALITY", "-aec", called, host, str(port), *map(str, files)],
             env=environment(files[0].parent),
             timeout=COMMAND_SECONDS,
             check=True,
@@ -72,10 +77,14 @@ class StoreSCP:
     options : str
         Of storescp: ``+uf`` gives what comes again a file of its own (see :meth:`arrivals`), ``--fork`` serves several
         associations at once.
+    machine : Machine, optional
+        Where it runs; here without one.
     """
 
-    def __init__(self, folder: Path, ae_title: str = "PACS", *options: str) -> None:
+    def __init__(self, folder: Path, ae_title: str = "PACS", *options: str, machine: Machine | None = None) -> None:
         self.folder = folder
+        self._host = machine.address if machine else "127.0.0.1"
+        self._within = machine.within if machine else ()
         self.received = folder / "received"
         self.received.mkdir(parents=True)
         self.port = free_port()
@@ -86,16 +95,16 @@ class StoreSCP:
     @property
     def destination(self) -> dict[str, Any]:
         """How a node's configuration names it."""
-        return {"ae_title": self.ae_title, "host": "127.0.0.1", "port": self.port, "connect_timeout": 5}
+        return {"ae_title": self.ae_title, "host": self._host, "port": self.port, "connect_timeout": 5}
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
         told = ["-B", "+xa", *self._options, "-aet", self.ae_title, "-od", str(self.received), str(self.port)]
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                ["storescp", *told], env=environment(self.folder), stdout=output, stderr=output
+                [*self._within, "storescp", *told], env=environment(self.folder), stdout=output, stderr=output
             )
-        wait_until("storescp listens", lambda: is_listening(self.port))
+        wait_until("storescp listens", self._is_listening)
 
     def end(self) -> None:
         """Kill it, if it runs."""
@@ -103,6 +112,12 @@ class StoreSCP:
             self._process.kill()
             self._process.wait()
             end_marked(self.folder)
+
+    def _is_listening(self) -> bool:
+        if not self._within:
+            return is_listening(self.port)
+        echo = [*self._within, "echoscu", "-aec", self.ae_title, self._host, str(self.port)]
+        return subprocess.run(echo, capture_output=True, timeout=COMMAND_SECONDS, check=False).returncode == 0
 
     def files(self) -> dict[str, Path]:
         """Find what it has, by SOP Instance UID."""

@@ -30,17 +30,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "queue": CORE,
     "redaction": CORE,
     "folder": CORE,
-    "storage_scp": CORE | {"queue", "config", "tls", "listener"},
-    "storage_scu": CORE | {"tls"},
+    "storage_commitment": CORE,
+    "storage_scp": CORE | {"queue", "config", "tls", "listener", "storage_commitment"},
+    "storage_scu": CORE | {"tls", "storage_commitment"},
     "routes": CORE | {"config"},
     "destinations": CORE | {"config", "folder", "storage_scu", "tls"},
     "policies": CORE | {"config", "redaction"},
     "stages": CORE | {"redaction", "routes", "destinations", "queue", "config"},
-    "worker": CORE | {"queue", "stages", "destinations"},
+    "worker": CORE | {"queue", "stages", "destinations", "storage_commitment", "storage_scu"},
     "clean": CORE | {"redaction", "log"},
     "roles": CORE
-    | {"config", "queue", "redaction", "storage_scp", "destinations", "policies", "stages", "worker", "log", "node"}
-    | {"listener"},
+    | {"config", "queue", "redaction", "storage_scp", "destinations", "routes", "policies", "stages", "worker", "log"}
+    | {"node", "listener"},
     "web": {"queue", "redaction", "model"},
     "node": CORE | {"config", "queue", "worker", "listener"},
     "cli": CORE | {"node", "config", "queue", "redaction", "clean", "destinations", "policies", "demo", "log", "tls"},
@@ -50,9 +51,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 OWNERS: dict[str, set[str]] = {
     "pynetdicom": {"storage_scp", "storage_scu"},
+    "alembic": {"queue"},
     "sqlalchemy": {"queue"},
     "sqlite3": {"queue"},
     "pysqlite3": {"queue"},
+    "obstore": {"queue"},
     "yaml": {"config"},
     "pydantic": {"config"},
     "numpy": {"redaction"},

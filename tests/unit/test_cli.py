@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import socket
 import uuid
@@ -62,7 +63,8 @@ def test_queue_list_shows_what_is_held_and_why(config: Path, queue: Queue, capsy
     shown = capsys.readouterr()
     assert entry_id[:12] in shown.out
     assert "no route fits" in shown.out
-    assert shown.err == "1 HELD\n"
+    on_the_disk = queue.spool.used_bytes()
+    assert shown.err == f"1 HELD\nbytes: 0 waiting, 11 held, {on_the_disk} on the disk\n"
 
 
 def test_queue_show_tells_where_an_instance_came_from(
@@ -97,7 +99,7 @@ def test_queue_drop_deletes_the_bytes_and_keeps_the_trace(config: Path, queue: Q
     entry_id = held(queue)
     assert run("queue", "drop", entry_id, "--config", config) == 0
     assert queue.ledger.entry(entry_id).state is State.DROPPED
-    assert not queue.spool.original(entry_id).exists()
+    assert not queue.spool.has_original(entry_id)
     assert run("queue", "drop", entry_id, "--config", config) == 1
 
 
@@ -188,3 +190,99 @@ def test_check_reads_the_rule_files(config: Path, tmp_path: Path, capsys: pytest
     assert f"{rules}: cannot be read" in capsys.readouterr().err
     rules.write_text(RULES, encoding="utf-8")
     assert run("check", "--config", config) == 0
+
+
+def held_by_thousands(queue: Queue, **reasons: int) -> dict[str, list[str]]:
+    """Hold instances, so many for each reason."""
+    ids = {reason: [held(queue) for _ in range(count)] for reason, count in reasons.items()}
+    for reason, each in ids.items():
+        for entry_id in each:
+            queue.ledger.hold(entry_id, reason)
+    return ids
+
+
+def states(queue: Queue) -> dict[str, int]:
+    return {state: count for state, count in queue.ledger.counts().items() if count}
+
+
+def test_a_command_on_many_says_first_what_it_would_do_and_changes_nothing(
+    config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held_by_thousands(queue, decoding=2, routing=3)
+    for command in (["retry"], ["release", "--policy", "all-text"], ["drop"], ["drop", "--overwrite"]):
+        assert run("queue", *command, "--all", "--dry-run", "--config", config) == 0
+        said = capsys.readouterr().out
+        assert [line.split() for line in said.splitlines()[:2]] == [["3", "HELD", "routing"], ["2", "HELD", "decoding"]]
+        assert said.endswith("5 instances; nothing was changed\n")
+    assert states(queue) == {"HELD": 5}
+
+
+def test_many_are_chosen_by_reason_sender_age_and_number(config: Path, queue: Queue) -> None:
+    ids = held_by_thousands(queue, decoding=2, routing=3)
+    chosen: list[list[object]] = [
+        ["--reason", "DECOD", "--calling-ae-title", "NOBODY"],
+        ["--reason", "_"],
+        ["--newer-than", "1h"],
+        ["--destination", "clean"],
+    ]
+    for none in chosen:
+        assert run("queue", "retry", *none, "--config", config) == 0
+        assert states(queue) == {"HELD": 5}
+    assert run("queue", "retry", "--reason", "DECOD", "--older-than", "30d", "--config", config) == 0
+    assert {queue.ledger.entry(entry_id).state for entry_id in ids["decoding"]} == {State.RECEIVED}
+    assert run("queue", "release", "--limit", "2", "--policy", "pass", "--yes", "--config", config) == 0
+    assert states(queue) == {"HELD": 1, "RECEIVED": 4}
+
+
+def test_what_deletes_or_lets_out_many_asks_first_and_without_an_answer_does_nothing(
+    config: Path, queue: Queue, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_by_thousands(queue, routing=3)
+    for command in (["drop"], ["release", "--policy", "pass"]):
+        assert run("queue", *command, "--all", "--config", config) == 1
+        assert "nobody can be asked here: --yes, or --dry-run" in capsys.readouterr().err
+    monkeypatch.setattr("dicom_node.cli_queue.sys.stdin", Terminal("n\n"))
+    assert run("queue", "drop", "--all", "--config", config) == 1
+    assert "delete 3 instances? [y/N]" in capsys.readouterr().err
+    assert states(queue) == {"HELD": 3}
+    monkeypatch.setattr("dicom_node.cli_queue.sys.stdin", Terminal("y\n"))
+    assert run("queue", "drop", "--all", "--config", config) == 0
+    assert states(queue) == {"DROPPED": 3}
+    assert not list(queue.spool.entry_ids())
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["retry"], "which ones?"),
+        (["drop", "abc", "--all"], "not both"),
+        (["drop", "abc", "--reason", "x"], "not both"),
+        (["drop", "--all", "--overwrite", "--state", "RECEIVED"], "only what is HELD"),
+    ],
+)
+def test_a_command_that_does_not_say_which_ones_is_an_error(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run("queue", *arguments, "--config", config) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_summary_counts_by_state_and_reason(config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    held_by_thousands(queue, routing=3)
+    queue.ledger.retry(held_by_thousands(queue, decoding=1)["decoding"][0])
+    assert run("queue", "list", "--summary", "--config", config) == 0
+    listed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert listed == [["3", "HELD", "routing"], ["1", "RECEIVED", "-"]]
+
+
+def test_an_original_that_was_kept_is_purged(config: Path, queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    entry_id = held(queue)
+    assert run("queue", "purge", entry_id, "--config", config) == 1
+    assert queue.spool.has_original(entry_id)
+    assert run("queue", "purge", "--all", "--yes", "--config", config) == 0
+    assert "originals deleted: 0 of 0 instances" in capsys.readouterr().out

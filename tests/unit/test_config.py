@@ -11,6 +11,7 @@ import pytest
 from dicom_node import config
 from dicom_node.config import Configuration, DicomDestination, FolderDestination
 from dicom_node.errors import ConfigurationError
+from dicom_node.model import WaterMarks
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -66,6 +67,7 @@ def test_the_default_file_shows_the_defaults_of_the_code() -> None:
         config.Receive,
         config.ReceiveTLS,
         config.Queue,
+        config.Retention,
         config.Redact,
         config.Route,
         DicomDestination,
@@ -117,6 +119,14 @@ def test_the_environment_comes_before_the_file_and_the_command_line_before_both(
     assert of_command_line.receive.port == 4242
 
 
+def test_a_spool_in_a_store_is_named_by_its_bucket_and_a_key_in_it_is_not_quoted(tmp_path: Path) -> None:
+    assert (
+        config.load(written(tmp_path, SMALLEST + "spool: s3://dicom-node/site/1\n")).spool == "s3://dicom-node/site/1"
+    )
+    assert config.load(written(tmp_path, SMALLEST)).spool == ""
+    assert "SWORDFISH" not in said_of(tmp_path, SMALLEST + "spool: s3://key:SWORDFISH@bucket\n")
+
+
 def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_path: Path) -> None:
     assert (
         config.load(written(tmp_path, SMALLEST + "data_dir: /srv/node\n")).ledger_url == "sqlite:////srv/node/ledger.db"
@@ -133,7 +143,23 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST + "receive: {port: 0}\n", "receive.port", "greater than or equal to 1"),
         (SMALLEST + "receive: {ae_title: A_TITLE_THAT_IS_TOO_LONG}\n", "receive.ae_title", "1 to 16"),
         (SMALLEST + "receive: {networks: [192.0.2.300/24]}\n", "receive.networks", "192.0.2.300/24"),
+        (SMALLEST + "receive: {minimum_free_bytes: -1}\n", "receive.minimum_free_bytes", "greater than or equal to 0"),
+        (
+            SMALLEST + "receive: {minimum_free_bytes: 9, resume_free_bytes: 8}\n",
+            "resume_free_bytes",
+            "allowed are 0 and 9 (minimum_free_bytes) or more",
+        ),
+        (
+            SMALLEST + "receive: {high_water_bytes: 8, low_water_bytes: 9}\n",
+            "low_water_bytes",
+            "allowed are 0 to 8 (high_water_bytes)",
+        ),
+        (SMALLEST + "receive: {low_water_bytes: 9}\n", "low_water_bytes", "allowed are 0 to 0 (high_water_bytes)"),
         (SMALLEST + "ledger: mysql://ledger/node\n", "ledger", "postgresql+psycopg://"),
+        (SMALLEST + "spool: /srv/spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: s3://Bucket/spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: s3://bucket/../spool\n", "spool", "s3://<bucket>/<prefix>"),
+        (SMALLEST + "spool: https://store.example/bucket\n", "spool", "AWS_ variables"),
         (SMALLEST + "receive: {tls: {cert: x}}\n", "receive.tls.cert", "require_client_certificate"),
         (
             SMALLEST + "receive: {tls: {certificate: x, key: x, require_client_certificate: true}}\n",
@@ -185,6 +211,8 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST.replace("name: all", "name: all, annotations: 1"), "routes.0.annotations", "'remove'"),
         (SMALLEST.replace("name: all", "name: all, second_look: maybe"), "routes.0.second_look", "boolean"),
         (SMALLEST.replace("name: all", "name: all, second_luck: true"), "routes.0.second_luck", "second_look"),
+        (SMALLEST.replace("name: all", "name: all, priority: urgent"), "routes.0.priority", "'high'"),
+        (SMALLEST.replace("folder: out", "folder: out, order: series"), "destinations.clean.order", "'study'"),
         (SMALLEST.replace("name: all", "name: (released)"), "routes.0.name", "pattern"),
         ("routes: []\n", "destinations", "required"),
     ],
@@ -229,3 +257,63 @@ def test_a_file_of_rules_is_a_list(tmp_path: Path) -> None:
         config.read_rule_items(written(tmp_path, "name: one\n"))
     with pytest.raises(ConfigurationError, match=r"node\.yaml: is not YAML"):
         config.read_rule_items(written(tmp_path, "- [\n"))
+
+
+def test_what_is_not_said_of_the_water_marks_follows_from_their_neighbours() -> None:
+    marks = config.Receive(minimum_free_bytes=800, high_water_bytes=8000).water_marks
+    assert marks == WaterMarks(minimum_free=800, resume_free=900, high_water=8000, low_water=7000)
+    said = config.Receive(minimum_free_bytes=1, resume_free_bytes=2, high_water_bytes=4, low_water_bytes=3).water_marks
+    assert said == WaterMarks(1, 2, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("{originals: keep}", "rows: allowed is not less than originals"),
+        ("{originals: 100, rows: 90}", "rows: allowed is not less than originals"),
+        ("{rows: -1}", "retention.rows"),
+        ("{rows: never}", "'keep'"),
+    ],
+)
+def test_a_row_stays_as_long_as_the_original_that_it_tells_of(tmp_path: Path, told: str, said: str) -> None:
+    assert said in said_of(tmp_path, f"retention: {told}\n{SMALLEST}")
+
+
+def test_days_may_be_parts_of_one_and_keep_means_for_ever(tmp_path: Path) -> None:
+    text = f"retention: {{originals: 0.5, rows: keep}}\n{SMALLEST}"
+    retention = config.load(written(tmp_path, text)).retention
+    assert (retention.originals_seconds, retention.rows_seconds) == (43200.0, float("inf"))
+
+
+COMMITTING = """
+receive: {receive}
+destinations: {{pacs: {{ae_title: PACS, host: 127.0.0.1, port: 104, storage_commitment: true, {more}}}}}
+routes: [{{name: all, destinations: [pacs]}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("receive", "more", "said"),
+    [
+        ("{calling_ae_titles: [CT1]}", "", "its reports come from PACS: receive.calling_ae_titles has to have it"),
+        ("{}", "calling_ae_title: SENDER", "its reports go to SENDER: receive.called_ae_titles has to have it"),
+    ],
+)
+def test_a_destination_whose_report_would_not_get_in_is_an_error(
+    tmp_path: Path, receive: str, more: str, said: str
+) -> None:
+    said_there = said_of(tmp_path, COMMITTING.format(receive=receive, more=more))
+    assert f"destinations.pacs.storage_commitment: {said}" in said_there
+
+
+@pytest.mark.parametrize(
+    ("receive", "more"),
+    [
+        ("{calling_ae_titles: [CT1, PACS]}", ""),
+        ("{called_ae_titles: [SENDER]}", "calling_ae_title: SENDER"),
+        ("{any_called_ae_title: true}", "calling_ae_title: SENDER"),
+    ],
+)
+def test_destinations_that_commit_are_those_that_may_report(tmp_path: Path, receive: str, more: str) -> None:
+    configuration = config.load(written(tmp_path, COMMITTING.format(receive=receive, more=more)))
+    assert configuration.reporters == {"PACS": ["pacs"]}

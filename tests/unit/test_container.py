@@ -1,4 +1,4 @@
-"""Dockerfile, docker-compose.yml and config/compose.yaml speak of the same paths, ports and titles."""
+"""Dockerfile, docker-compose*.yml and config/compose*.yaml speak of the same paths, ports and titles."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ import yaml
 
 from dicom_node import config
 from dicom_node.config import Configuration, DicomDestination
+from dicom_node.node import ROLES
 
 ROOT = Path(__file__).parents[2]
 DATA = "/var/lib/dicom_node"
 CONFIGURATION = "/etc/dicom_node/node.yaml"
 
 
+def composed(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / name).read_text(encoding="utf-8")))
+
+
 @pytest.fixture
 def services() -> dict[str, dict[str, Any]]:
-    content = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    return dict(content["services"])
+    return dict(composed("docker-compose.yml")["services"])
 
 
 @pytest.fixture
@@ -29,6 +33,24 @@ def configuration(monkeypatch: pytest.MonkeyPatch) -> Configuration:
     for name in ("LOG_LEVEL", "DICOM_NODE_DATA_DIR"):
         monkeypatch.delenv(name, raising=False)
     return config.load(ROOT / "config" / "compose.yaml")
+
+
+@pytest.fixture
+def cluster() -> dict[str, dict[str, Any]]:
+    return dict(composed("docker-compose.cluster.yml")["services"])
+
+
+@pytest.fixture
+def machines(cluster: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return those services of the cluster that are nodes."""
+    return {name: service for name, service in cluster.items() if "build" in service}
+
+
+@pytest.fixture
+def of_cluster(configuration: Configuration) -> Configuration:
+    """Return the configuration of all nodes of the cluster."""
+    del configuration  # it has put the environment out of the way
+    return config.load(ROOT / "config" / "compose-cluster.yaml")
 
 
 def steps(instruction: str) -> list[str]:
@@ -109,3 +131,70 @@ def test_a_stop_waits_longer_than_the_node_drains(
 
 def test_log_level_is_passed_on(services: dict[str, dict[str, Any]]) -> None:
     assert services["node"]["environment"]["LOG_LEVEL"] == "${LOG_LEVEL:-info}"
+
+
+# The cluster
+
+
+def test_the_cluster_has_two_redactor_machines_and_every_role(machines: dict[str, dict[str, Any]]) -> None:
+    commands = [service["command"] for service in machines.values()]
+    assert all(command[:-1] == ["serve", "--config", CONFIGURATION, "--role"] for command in commands)
+    roles = [command[-1] for command in commands]
+    assert roles.count("redact") == 2
+    assert set(roles) == set(ROLES)
+
+
+def test_the_machines_of_the_cluster_share_one_configuration_one_spool_and_one_ledger(
+    cluster: dict[str, dict[str, Any]], machines: dict[str, dict[str, Any]], of_cluster: Configuration
+) -> None:
+    shared = [f"./config/compose-cluster.yaml:{CONFIGURATION}:ro", f"spool:{DATA}"]
+    assert all(service["volumes"] == shared for service in machines.values())
+    assert not of_cluster.data_dir.is_absolute()
+    server = cluster["postgres"]["environment"]
+    user, name = server["POSTGRES_USER"], server["POSTGRES_DB"]
+    assert of_cluster.ledger == f"postgresql+psycopg://{user}@postgres/{name}"
+    # libpq's own variable: the password stands in no file.
+    assert all(service["environment"]["PGPASSWORD"] == server["POSTGRES_PASSWORD"] for service in machines.values())
+    assert server["POSTGRES_PASSWORD"].startswith("${LEDGER_PASSWORD:?")
+
+
+def test_a_machine_of_the_cluster_waits_for_the_ledger_and_is_started_again(
+    machines: dict[str, dict[str, Any]],
+) -> None:
+    for service in machines.values():
+        assert service["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+        assert service["restart"] == "unless-stopped"
+
+
+def test_the_machines_of_the_cluster_have_what_a_ledger_on_postgresql_needs(
+    machines: dict[str, dict[str, Any]],
+) -> None:
+    (argument,) = [step.partition("=")[0] for step in steps("ARG")]
+    assert all(service["build"]["args"] == {argument: "yes"} for service in machines.values())
+    assert any(f"${{{argument}:+-r requirements-postgresql.lock}}" in step for step in steps("RUN"))
+    locked = (ROOT / "requirements-postgresql.lock").read_text(encoding="utf-8")
+    assert re.search(r"^psycopg-binary==", locked, re.MULTILINE)
+
+
+def test_only_the_receiver_of_the_cluster_is_called_from_outside_and_asked_by_c_echo(
+    machines: dict[str, dict[str, Any]], of_cluster: Configuration
+) -> None:
+    port = of_cluster.receive.port
+    published = {service["command"][-1]: service.get("ports") for service in machines.values()}
+    assert published == {"receive": [f"{port}:{port}"], "redact": None, "send": None}
+    asked = {service["command"][-1] for service in machines.values() if "healthcheck" not in service}
+    assert asked == {"receive"}
+
+
+def test_the_cluster_sends_to_the_orthanc_of_the_other_file(
+    cluster: dict[str, dict[str, Any]], configuration: Configuration, of_cluster: Configuration
+) -> None:
+    assert cluster["orthanc"] == {"extends": {"file": "docker-compose.yml", "service": "orthanc"}}
+    assert of_cluster.destinations == configuration.destinations
+    assert of_cluster.routes == configuration.routes
+
+
+def test_every_volume_of_the_cluster_is_declared(cluster: dict[str, dict[str, Any]]) -> None:
+    mounted = [volume for service in cluster.values() for volume in service.get("volumes", [])]
+    named = {volume.partition(":")[0] for volume in mounted if not volume.startswith(".")}
+    assert named | {"orthanc"} == set(composed("docker-compose.cluster.yml")["volumes"])

@@ -15,12 +15,13 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Configuration
 from dicom_node.errors import Hold
-from dicom_node.model import Origin, Outcome, QueueEntry
+from dicom_node.model import Origin, Outcome, Priority, QueueEntry
 from dicom_node.policies import policies
 from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance
+from tests.support.spools import content, lose
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -78,14 +79,14 @@ def test_an_instance_is_painted_into_a_file_of_its_own_and_the_original_stays(qu
     assert len(np.unique(clean.pixel_array[2:6, 3:8])) == 1
     assert (done.file.size, done.file.instance) == (done.file.path.stat().st_size, identity(clean))
     assert b"DOE" not in done.file.path.read_bytes()
-    assert sha256(queue.spool.original(entry.id)) == entry.sha256
+    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
 
 
 def test_a_large_original_is_never_altered_although_it_is_painted_in_its_map(queue: Queue) -> None:
     entry = received(queue, image(np.full((1, 4100, 4200), 7, "u1")))
     done = redacted(queue, entry, configuration({"policy": "all-text"}, fill=99), BOX)
     assert set(np.unique(dcmread(done.file.path).pixel_array)) == {7, 99}
-    assert sha256(queue.spool.original(entry.id)) == entry.sha256
+    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
 
 
 def test_pass_copies_the_bytes_exactly_and_looks_at_nothing(queue: Queue) -> None:
@@ -111,7 +112,7 @@ def test_what_is_too_large_to_look_at_is_held_and_not_passed(queue: Queue) -> No
 
 def test_what_cannot_be_read_any_more_is_held(queue: Queue) -> None:
     entry = received(queue, image(FRAME))
-    queue.spool.original(entry.id).unlink()
+    lose(queue.spool, f"{entry.id}.dcm")
     with pytest.raises(Hold, match="cannot be parsed"):
         redacted(queue, entry, configuration({}))
 
@@ -123,6 +124,13 @@ def test_a_release_takes_the_operators_word_and_nothing_of_a_route(queue: Queue,
     done = redacted(queue, entry, configuration(route), BOX)
     assert (done.policy, done.destinations, done.redaction.outcome) == (policy, ("other",), outcome)
     assert "second_look" not in done.redaction.seconds
+
+
+def test_the_priority_is_the_route_s_and_after_a_release_what_it_was_received_with(queue: Queue) -> None:
+    entry = received(queue, image(FRAME))
+    assert redacted(queue, entry, configuration({"priority": "low"})).priority is Priority.LOW
+    released = replace(entry, policy="pass", destinations=("other",), priority=Priority.HIGH)
+    assert redacted(queue, released, configuration({"priority": "low"})).priority is Priority.HIGH
 
 
 def test_a_rule_and_found_text_are_painted_together(queue: Queue, tmp_path: Path) -> None:

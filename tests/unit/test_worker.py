@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.errors import Defer, DestinationDown, Hold, SpoolFull
+from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold, SpoolFull
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.stages import Redacted
 from dicom_node.worker import EXIT_STUCK, Deliverer, Leases, Pace, redact_next, work
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,11 +46,11 @@ def leases(queue: Queue) -> Leases:
     return Leases(queue, replace(PACE, lease=1e6))  # its thread outlives the test: it must not renew after it
 
 
-def receive(queue: Queue, content: bytes = b"an instance") -> str:
+def receive(queue: Queue, content: bytes = b"an instance", study: str = "1.2.3.4", received_at: float = 1.0) -> str:
     incoming = queue.spool.incoming / uuid.uuid4().hex
     incoming.write_bytes(content)
-    instance = replace(INSTANCE, sop_instance_uid=f"1.2.{uuid.uuid4().int}")
-    return queue.accept(incoming, instance, ORIGIN)[0]
+    instance = replace(INSTANCE, sop_instance_uid=f"1.2.{uuid.uuid4().int}", study_instance_uid=study)
+    return queue.accept(incoming, instance, replace(ORIGIN, received_at=received_at))[0]
 
 
 def state(queue: Queue, entry_id: str) -> tuple[State, str | None]:
@@ -69,6 +69,8 @@ def redacts(queue: Queue, *destinations: str) -> Callable[[QueueEntry], Redacted
 
 class Sending:
     """A destination that answers what a test says; stands for the network, which test_storage_scu has for real."""
+
+    echo_seconds = 60.0
 
     def __init__(self, *answers: Exception | None, echo: Exception | None = None) -> None:
         self.answers = list(answers)
@@ -111,10 +113,10 @@ def test_a_redacted_instance_goes_to_each_destination_and_its_bytes_go_after_the
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
     assert deliver(queue, leases, Sending(), "a")
     assert state(queue, entry_id) == (State.REDACTED, None)
-    assert queue.spool.original(entry_id).exists()
+    assert queue.spool.has_original(entry_id)
     assert deliver(queue, leases, Sending(), "b")
     assert state(queue, entry_id) == (State.SENT, None)
-    assert not queue.spool.original(entry_id).exists()
+    assert not queue.spool.has_original(entry_id)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,8 @@ def test_an_instance_for_whose_clean_file_there_is_no_room_waits_and_is_not_held
         msg = "no room"
         raise SpoolFull(msg)
 
-    assert not redact_next(queue, "w", leases, PACE, stage)
+    with pytest.raises(SpoolFull):
+        redact_next(queue, "w", leases, PACE, stage)
     assert state(queue, entry_id) == (State.RECEIVED, None)
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
 
@@ -170,7 +173,7 @@ def test_a_destination_that_is_down_is_probed_before_the_backlog_and_then_gets_i
     assert len(other.sent) == 3
     time.sleep(2 * PACE.retry_maximum)
     still_down = Sending(echo=DestinationDown("no answer"))
-    assert deliver(queue, leases, still_down)
+    assert not deliver(queue, leases, still_down)
     assert (still_down.echoes, still_down.sent) == (1, [])
     time.sleep(2 * PACE.retry_maximum)
     up = Sending()
@@ -191,6 +194,66 @@ def test_a_deferred_delivery_is_tried_again_and_delays_no_other(queue: Queue, le
     time.sleep(2 * PACE.retry_maximum)
     assert deliver(queue, leases, sending)
     assert sorted(sending.sent) == sorted(ids)
+
+
+def test_a_failed_probe_touches_no_delivery(queue: Queue, leases: Leases) -> None:
+    entry_id = receive(queue)
+    redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    queue.ledger.destination_down("a", "refused", -1.0)
+    before = queue.ledger.entry(entry_id)
+    assert not deliver(queue, leases, Sending(echo=DestinationDown("no answer")))
+    assert queue.ledger.entry(entry_id) == before
+    assert queue.ledger.destination_failures("a") == 2
+
+
+def test_a_destination_that_takes_no_verification_has_answered_all_the_same(queue: Queue, leases: Leases) -> None:
+    receive(queue)
+    redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    queue.ledger.destination_down("a", "refused", -1.0)
+    sending = Sending(echo=Hold("accepts none of the proposed"))
+    assert deliver(queue, leases, sending)
+    assert (sending.echoes, len(sending.sent)) == (1, 1)
+
+
+def test_a_destination_that_takes_three_in_a_row_not_rests_and_the_backlog_is_not_tried(
+    queue: Queue, leases: Leases
+) -> None:
+    ids = [receive(queue) for _ in range(6)]
+    for _ in ids:
+        redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    sending = Sending(*[DestinationBusy("A700H") for _ in range(6)])
+    assert deliver(queue, leases, sending)
+    assert len(sending.answers) == 3
+    assert not deliver(queue, leases, sending), "it waits for its back-off"
+    untried = [queue.ledger.entry(entry_id).deliveries[0] for entry_id in ids[3:]]
+    assert [(each.failures, each.reason) for each in untried] == [(0, None)] * 3
+
+
+def test_refusals_that_are_one_instance_s_own_let_the_others_go_on(queue: Queue, leases: Leases) -> None:
+    ids = [receive(queue) for _ in range(6)]
+    for _ in ids:
+        redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    sending = Sending(*[Defer("C000H") for _ in range(5)])
+    assert deliver(queue, leases, sending)
+    assert len(sending.sent) == 1
+    assert queue.ledger.destination_failures("a") == 0
+
+
+def test_where_the_order_is_kept_nothing_of_a_study_goes_past_one_that_has_to_be_tried_again(
+    queue: Queue, leases: Leases
+) -> None:
+    ids = [receive(queue, study=study, received_at=at) for at, study in enumerate(["1.1", "1.1", "1.1", "1.2"])]
+    for _ in ids:
+        redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    sending = Sending(None, Defer("C000H"))
+    deliverer = Deliverer("a", sending, sending, PACE, by_study=True)  # type: ignore[arg-type]  # as in deliver
+    while deliverer.send_next(queue, "sender", leases, threading.Event()):
+        pass
+    assert sending.sent == [ids[0], ids[3]]
+    time.sleep(2 * PACE.retry_maximum)
+    while deliverer.send_next(queue, "sender", leases, threading.Event()):
+        pass
+    assert sending.sent == [ids[0], ids[3], ids[1], ids[2]]
 
 
 @pytest.mark.parametrize(
@@ -313,4 +376,28 @@ def test_a_ledger_that_stays_away_ends_the_settling_with_the_lease_and_the_work_
     assert state(queue, entry_id) == (State.RECEIVED, None)
     queue.ledger.expire("w")
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert state(queue, entry_id) == (State.REDACTED, None)
+
+
+def test_a_full_disk_that_comes_and_goes_under_ledger_and_spool_holds_nothing(queue: Queue, tmp_path: Path) -> None:
+    """Each time the ledger is away for longer than a lease: a worker that had died so would be counted."""
+    entry_id = receive(queue)
+    there, away = tmp_path / "ledger.db", tmp_path / "away"
+    pace = replace(PACE, lease=0.2)
+    living = Leases(queue, pace)
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        queue.ledger.close()
+        there.rename(away)
+        there.mkdir()
+        msg = "no room"
+        raise SpoolFull(msg)
+
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            redact_next(queue, "w", living, pace, stage)
+        there.rmdir()
+        away.rename(there)
+        wait_until("nobody has it in hand", lambda: not queue.ledger.entry(entry_id).entry.owner)
+    assert redact_next(queue, "another", living, PACE, redacts(queue, "a"))
     assert state(queue, entry_id) == (State.REDACTED, None)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import OperationalError
 
 from dicom_node.errors import SpoolFull
-from dicom_node.model import Delivery, Origin, QueueEntry, RedactedFile, SOPInstance, State
+from dicom_node.model import Delivery, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger
 from dicom_node.queue.database import SQLITE_VERSION
 from dicom_node.queue.schema import delivery, instance, row_of
@@ -407,10 +407,43 @@ def test_failures_of_a_destination_are_counted_until_it_is_up(ledger: Ledger) ->
     assert ledger.destination_failures("PACS") == 0
 
 
-def test_a_destination_is_probed_when_its_wait_is_over(ledger: Ledger) -> None:
+def test_a_destination_whose_wait_is_over_gets_nothing_before_it_is_verified(ledger: Ledger) -> None:
     redacted(ledger)
     ledger.destination_down("PACS", "connection refused", OVER)
-    assert len(ledger.claim_deliveries("PACS", "sender", LEASE, 1)) == 1
+    assert ledger.claim_deliveries("PACS", "sender", LEASE, 1) == []
+    assert ledger.claim_probe("PACS", LATER)
+    assert ledger.claim_deliveries("PACS", "sender", LEASE, 1) == []
+    ledger.destination_up("PACS")
+    assert sending(ledger).attempts == 1
+
+
+def test_of_all_senders_one_verifies_a_destination_once_a_wait(ledger: Ledger, ledger_url: str) -> None:
+    ledger.destination_down("PACS", "connection refused", LATER)
+    assert not ledger.claim_probe("PACS", LATER)
+    assert not ledger.claim_probe("never down", LATER)
+    for _ in range(3):
+        ledger.destination_down("PACS", "connection refused", OVER)
+        machines = [Ledger(ledger_url) for _ in range(4)]
+        with ThreadPoolExecutor(len(machines)) as threads:
+            took = list(threads.map(lambda machine: machine.claim_probe("PACS", LATER), machines))
+        assert sorted(took) == [False, False, False, True]
+        for machine in machines:
+            machine.close()
+    assert ledger.destination_failures("PACS") == 4
+
+
+def test_another_sender_verifies_a_destination_when_the_one_that_took_it_on_has_died(ledger: Ledger) -> None:
+    ledger.destination_down("PACS", "connection refused", OVER)
+    assert ledger.claim_probe("PACS", OVER)
+    assert ledger.claim_probe("PACS", LATER)
+
+
+def test_a_paused_destination_is_not_verified(ledger: Ledger) -> None:
+    ledger.destination_down("PACS", "connection refused", OVER)
+    ledger.pause("PACS")
+    assert not ledger.claim_probe("PACS", LATER)
+    ledger.resume("PACS")
+    assert ledger.claim_probe("PACS", LATER)
 
 
 def test_a_paused_destination_waits_until_it_is_resumed_even_if_it_is_up(ledger: Ledger) -> None:
@@ -495,9 +528,10 @@ def plan(path: Path, query: Select[Any]) -> str:
 def test_a_claim_among_5000_waiting_uses_its_index_and_sorts_nothing(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     fill(path, 5000)
-    entries, deliveries = plan(path, claimable_entries(9e9)), plan(path, claimable_deliveries("PACS", 9e9, 10))
-    assert "USING INDEX instance_claim (state=? AND not_before<?)" in entries
-    assert "USING INDEX delivery_claim (destination=? AND state=? AND not_before<?)" in deliveries
+    entries = plan(path, claimable_entries(Priority.MEDIUM, 9e9))
+    deliveries = plan(path, claimable_deliveries("PACS", Priority.MEDIUM, 9e9, 10))
+    assert "USING INDEX instance_due (state=? AND priority=? AND not_before<?)" in entries
+    assert "USING INDEX delivery_due (destination=? AND state=? AND priority=? AND not_before<?)" in deliveries
     assert "TEMP B-TREE" not in entries + deliveries
     for limit in (INSTANCE_DEATHS, DELIVERY_DEATHS):
         dead = plan(path, select(limit.table).where(is_dead(limit, 9e9)))
@@ -508,7 +542,7 @@ def test_a_claim_among_5000_waiting_uses_its_index_and_sorts_nothing(ledger: Led
 
 
 def test_on_postgresql_claims_skip_rows_that_another_is_claiming() -> None:
-    entries = str(claimable_entries(0.0).compile(dialect=PGDialect_psycopg()))
-    deliveries = str(claimable_deliveries("PACS", 0.0, 1).compile(dialect=PGDialect_psycopg()))
+    entries = str(claimable_entries(Priority.LOW, 0.0).compile(dialect=PGDialect_psycopg()))
+    deliveries = str(claimable_deliveries("PACS", Priority.LOW, 0.0, 1).compile(dialect=PGDialect_psycopg()))
     assert entries.endswith("FOR UPDATE SKIP LOCKED")
     assert deliveries.endswith("FOR UPDATE OF delivery SKIP LOCKED")

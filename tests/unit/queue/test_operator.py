@@ -81,9 +81,9 @@ def one_of_each(ledger: Ledger) -> dict[str, QueueEntry]:
 
 
 def test_counts_say_where_instances_stand_and_a_held_delivery_counts_as_held(ledger: Ledger) -> None:
-    assert ledger.counts() == dict.fromkeys(("RECEIVED", "REDACTED", "SENT", "HELD", "DROPPED"), 0)
+    assert ledger.counts() == dict.fromkeys(("RECEIVED", "REDACTED", "STORED", "SENT", "HELD", "DROPPED"), 0)
     one_of_each(ledger)
-    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "SENT": 1, "HELD": 2, "DROPPED": 1}
+    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "STORED": 0, "SENT": 1, "HELD": 2, "DROPPED": 1}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_only_what_is_held_is_retried_or_released(ledger: Ledger) -> None:
     for name in ("received", "redacted", "sent", "dropped"):
         assert not ledger.retry(entries[name].id)
         assert not ledger.release(entries[name].id, "pass", ["PACS"])
-    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "SENT": 1, "HELD": 2, "DROPPED": 1}
+    assert ledger.counts() == {"RECEIVED": 1, "REDACTED": 1, "STORED": 0, "SENT": 1, "HELD": 2, "DROPPED": 1}
 
 
 @pytest.mark.parametrize("make", [held, delivery_held])
@@ -179,6 +179,19 @@ def test_holding_takes_the_work_out_of_every_hand(ledger: Ledger) -> None:
     assert ledger.hold(waiting.id, "operator")
     assert ledger.claim_deliveries("PACS", "sender", LEASE, 10) == []
     assert ledger.counts()["HELD"] == 2
+
+
+def test_deliveries_of_what_is_held_are_out_of_the_way_of_every_claim_and_back_after_the_next_redaction(
+    ledger: Ledger,
+) -> None:
+    entry = redacted(ledger, 1, ("PACS", "RESEARCH"))
+    ledger.hold(entry.id, "operator")
+    assert [each.state for each in ledger.entry(entry.id).deliveries] == [State.HELD] * 2
+    assert ledger.retry(entry.id)
+    again = claimed(ledger)
+    assert ledger.settle_redacted(again, RedactedFile("clean", Path("clean"), INSTANCE, 1), ["PACS", "RESEARCH"])
+    for name in ("PACS", "RESEARCH"):
+        assert len(ledger.claim_deliveries(name, "sender", LEASE, 10)) == 1
 
 
 def test_an_instance_held_while_it_is_sent_is_not_sent_twice_and_stays_held(ledger: Ledger) -> None:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
+from dicom_node.model import Kept, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
 from tests.support.ledgers import empty
 from tests.support.processes import free_port
+from tests.support.spools import content, damage, lose, make_spool, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,9 +25,8 @@ NOTHING_TO_DO = Reconciliation()
 
 
 @pytest.fixture
-def queue(tmp_path: Path, ledger_url: str) -> Iterator[Queue]:
-    queue = Queue(Spool(tmp_path / "spool"), Ledger(ledger_url))
-    queue.spool.prepare()
+def queue(tmp_path: Path, spool_url: str, ledger_url: str) -> Iterator[Queue]:
+    queue = Queue(make_spool(spool_url, tmp_path), Ledger(ledger_url))
     queue.ledger.create()
     yield queue
     queue.ledger.close()
@@ -62,6 +63,16 @@ def redacted(queue: Queue, content: bytes = b"content") -> QueueEntry:
     return entry
 
 
+def redacted_in_the_end(queue: Queue, clean: bytes) -> tuple[QueueEntry, str]:
+    """Redact as the worker does: what could not be written waits, and has another attempt."""
+    entry = claimed(queue)
+    try:
+        return entry, queue.spool.write_redacted(entry.id, entry.attempts, lambda file: file.write(clean)).name
+    except SpoolFull:
+        assert queue.ledger.put_last(entry)
+        return redacted_in_the_end(queue, clean)
+
+
 def sent(queue: Queue) -> QueueEntry:
     entry = redacted(queue)
     (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
@@ -70,7 +81,7 @@ def sent(queue: Queue) -> QueueEntry:
 
 
 def files(queue: Queue) -> set[str]:
-    return {path.name for path in queue.spool.root.rglob("*") if path.is_file()}
+    return names(queue.spool)
 
 
 def state(queue: Queue, entry_id: str) -> State:
@@ -95,9 +106,27 @@ def test_a_ledger_that_cannot_be_reached_is_a_configuration_error_that_quotes_no
 # Accepting
 
 
+def test_a_priority_is_the_row_s_and_the_sidecar_s_so_that_a_lost_ledger_has_it_again(
+    queue: Queue, ledger_url: str
+) -> None:
+    queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN, Priority.HIGH)
+    entry = claimed(queue)
+    assert entry.priority is Priority.HIGH
+    empty(ledger_url)
+    assert queue.reconcile().inserted == 1
+    assert claimed(queue).priority is Priority.HIGH
+
+
+def test_a_sidecar_from_before_there_were_priorities_is_read(queue: Queue) -> None:
+    entry_id = accept(queue)
+    told = json.loads(content(queue.spool, f"{entry_id}.json"))
+    del told["priority"]
+    assert Sidecar.from_json(json.dumps(told).encode()) == queue.spool.sidecar(entry_id)
+
+
 def test_accepting_takes_the_file_and_leaves_bytes_sidecar_and_row(queue: Queue) -> None:
     entry_id = accept(queue, b"some bytes")
-    assert queue.spool.original(entry_id).read_bytes() == b"some bytes"
+    assert content(queue.spool, f"{entry_id}.dcm") == b"some bytes"
     assert files(queue) == {f"{entry_id}.dcm", f"{entry_id}.json"}
     entry = queue.ledger.entry(entry_id).entry
     assert (entry.instance, entry.origin, entry.state) == (INSTANCE, ORIGIN, State.RECEIVED)
@@ -118,8 +147,8 @@ def test_a_resend_of_what_was_sent_is_a_duplicate(queue: Queue) -> None:
     assert files(queue) == set()
 
 
-def test_no_room_means_that_nothing_is_accepted(queue: Queue) -> None:
-    queue.spool.minimum_free_bytes = 1 << 62
+def test_no_room_means_that_nothing_is_accepted(tmp_path: Path, spool_url: str, queue: Queue) -> None:
+    queue = Queue(make_spool(spool_url, tmp_path, 1 << 62), queue.ledger)
     with pytest.raises(SpoolFull):
         queue.accept(incoming(queue, b"content"), INSTANCE, ORIGIN)
     assert files(queue) == {"being received"}
@@ -189,10 +218,9 @@ def test_redacted_work_lost_with_the_ledger_is_done_again_and_overwrites_nothing
     entry = redacted(queue)
     empty(ledger_url)
     queue.reconcile()
-    again = claimed(queue)
-    path = queue.spool.write_redacted(again.id, again.attempts, lambda file: file.write(b"clean again"))
+    again, name = redacted_in_the_end(queue, b"clean again")
     assert again.id == entry.id
-    assert queue.spool.redacted(path.name).read_bytes() == b"clean again"
+    assert content(queue.spool, name) == b"clean again"
 
 
 def test_bytes_without_a_row_get_one_and_their_receiver_may_still_insert_it(queue: Queue) -> None:
@@ -200,26 +228,25 @@ def test_bytes_without_a_row_get_one_and_their_receiver_may_still_insert_it(queu
     assert queue.reconcile() == Reconciliation(inserted=1)
     entry = queue.ledger.entry(entry_id).entry
     assert queue.ledger.accept(entry) is Accepted.NEW
-    assert queue.spool.original(entry_id).read_bytes() == b"content"
+    assert content(queue.spool, f"{entry_id}.dcm") == b"content"
 
 
 def test_bytes_without_a_row_that_are_a_duplicate_go_but_only_when_they_are_old(queue: Queue) -> None:
     first = accept(queue)
     second = bytes_without_a_row(queue, b"content")
     assert queue.reconcile() == NOTHING_TO_DO
-    assert queue.spool.original(second).exists()
-    os.utime(queue.spool.original(second), (0, 0))
-    assert queue.reconcile() == Reconciliation(duplicates=1)
+    assert queue.spool.has_original(second)
+    assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(duplicates=1)
     assert files(queue) == {f"{first}.dcm", f"{first}.json"}
 
 
 def test_the_last_copy_is_not_taken_for_a_duplicate_of_a_row_without_bytes(queue: Queue) -> None:
     first = accept(queue)
     second = bytes_without_a_row(queue, b"content")
-    queue.spool.original(first).unlink()
+    lose(queue.spool, f"{first}.dcm")
     done = queue.reconcile(older_than_seconds=0.0)
     assert (done.held, done.inserted, done.duplicates) == (1, 1, 0)
-    assert queue.spool.original(second).read_bytes() == b"content"
+    assert content(queue.spool, f"{second}.dcm") == b"content"
 
 
 @pytest.mark.parametrize("end", [State.SENT, State.DROPPED])
@@ -238,7 +265,7 @@ def test_a_row_without_its_bytes_is_held_and_a_resend_is_welcome(
     make: Callable[[Queue], QueueEntry],
 ) -> None:
     entry = make(queue)
-    queue.spool.original(entry.id).unlink()
+    lose(queue.spool, f"{entry.id}.dcm")
     assert queue.reconcile() == Reconciliation(held=1)
     assert queue.reconcile() == NOTHING_TO_DO
     assert queue.ledger.entry(entry.id).reason == "its bytes are missing from the spool"
@@ -247,7 +274,7 @@ def test_a_row_without_its_bytes_is_held_and_a_resend_is_welcome(
 
 def test_the_last_file_of_a_held_entry_is_not_swept(queue: Queue) -> None:
     entry = redacted(queue)
-    queue.spool.original(entry.id).unlink()
+    lose(queue.spool, f"{entry.id}.dcm")
     assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(held=1)
     assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO
     assert files(queue) == {f"{entry.id}.json", f"{entry.id}.1.dcm"}
@@ -255,7 +282,7 @@ def test_the_last_file_of_a_held_entry_is_not_swept(queue: Queue) -> None:
 
 def test_a_row_without_its_clean_file_is_redacted_again(queue: Queue) -> None:
     entry = redacted(queue)
-    queue.spool.redacted(f"{entry.id}.1.dcm").unlink()
+    lose(queue.spool, f"{entry.id}.1.dcm")
     assert queue.reconcile() == Reconciliation(redact_again=1)
     assert queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1) == []
     again = claimed(queue)
@@ -272,15 +299,14 @@ def test_what_was_settled_since_the_look_is_left_alone(queue: Queue) -> None:
     assert state(queue, entry.id) is State.SENT
 
 
-@pytest.mark.parametrize("damage", [None, b"", b"{}"])
-def test_bytes_without_a_readable_sidecar_are_never_deleted(queue: Queue, damage: bytes | None) -> None:
+@pytest.mark.parametrize("damaged", [None, b"", b"{}"])
+def test_bytes_without_a_readable_sidecar_are_never_deleted(queue: Queue, damaged: bytes | None) -> None:
     entry_id = bytes_without_a_row(queue, b"content")
-    sidecar = queue.spool.original(entry_id).with_suffix(".json")
-    sidecar.unlink()
-    if damage is not None:
-        sidecar.write_bytes(damage)
+    lose(queue.spool, f"{entry_id}.json")
+    if damaged is not None:
+        damage(queue.spool, f"{entry_id}.json", damaged)
     assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(unreadable=1)
-    assert queue.spool.original(entry_id).read_bytes() == b"content"
+    assert content(queue.spool, f"{entry_id}.dcm") == b"content"
     assert queue.ledger.entries() == []
 
 
@@ -290,3 +316,96 @@ def test_what_a_crash_left_is_swept_when_it_is_stale(queue: Queue) -> None:
     os.utime(stale, (0, 0))
     assert queue.reconcile() == Reconciliation(swept=1)
     assert files(queue) == set()
+
+
+def test_a_row_whose_bytes_are_back_goes_on(queue: Queue) -> None:
+    entry_id = accept(queue)
+    lose(queue.spool, f"{entry_id}.dcm")
+    assert queue.reconcile() == Reconciliation(held=1)
+    damage(queue.spool, f"{entry_id}.dcm", b"content")
+    assert queue.reconcile() == Reconciliation(found_again=1)
+    assert claimed(queue).id == entry_id
+
+
+def test_while_the_spool_is_not_there_no_row_is_held(queue: Queue) -> None:
+    entry_id = accept(queue)
+    root = queue.spool.incoming.parent
+    if not isinstance(queue.spool, Spool):
+        return  # a store that is away: tests/acceptance/test_object_store.py
+    away = root.rename(root.with_name("not mounted"))
+    with pytest.raises(SpoolFull):
+        queue.reconcile()
+    assert state(queue, entry_id) is State.RECEIVED
+    away.rename(root)
+    assert queue.reconcile() == NOTHING_TO_DO
+
+
+def test_bytes_without_a_row_that_are_not_those_that_arrived_are_held(queue: Queue) -> None:
+    entry_id = bytes_without_a_row(queue, b"content")
+    damage(queue.spool, f"{entry_id}.dcm", b"c\0\0tent")
+    assert queue.reconcile() == Reconciliation(held=1)
+    assert queue.ledger.entry(entry_id).reason == "its bytes are not those that arrived"
+    assert queue.reconcile() == NOTHING_TO_DO
+
+
+def test_clean_files_of_attempts_that_came_to_nothing_are_swept_and_the_one_that_counts_stays(queue: Queue) -> None:
+    accept(queue)
+    first = claimed(queue)
+    left = queue.spool.write_redacted(first.id, first.attempts, lambda file: file.write(b"left"))
+    queue.ledger.give_back(first)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO  # it may still be in hand
+    second = claimed(queue)
+    path = queue.spool.write_redacted(second.id, second.attempts, lambda file: file.write(b"clean"))
+    assert queue.ledger.settle_redacted(second, RedactedFile(path.name, path, INSTANCE, 5), ["PACS"])
+    assert queue.reconcile() == NOTHING_TO_DO  # too young
+    assert queue.reconcile(older_than_seconds=0.0) == Reconciliation(swept=1)
+    assert left.name not in names(queue.spool)
+    assert path.name in names(queue.spool)
+
+
+def test_the_clean_file_of_a_held_delivery_is_not_swept(queue: Queue) -> None:
+    entry = redacted(queue)
+    (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
+    assert queue.ledger.settle_delivery_held(delivery, "refused", 0xA900)
+    assert queue.reconcile(older_than_seconds=0.0) == NOTHING_TO_DO
+    assert queue.spool.has_redacted(f"{entry.id}.1.dcm")
+
+
+def test_bytes_are_counted_by_what_they_wait_for(queue: Queue) -> None:
+    redacted(queue, b"12345")
+    held = accept(queue, b"123")
+    queue.ledger.hold(held, "no route fits")
+    accept(queue, b"1")
+    assert queue.ledger.kept() == {
+        State.RECEIVED: Kept(1, 1, 0),
+        State.REDACTED: Kept(1, 5, 5),
+        State.STORED: Kept(),
+        State.HELD: Kept(1, 3, 0),
+    }
+
+
+# Workers that outlive their ledger
+
+
+def test_what_there_was_no_room_for_comes_after_what_waits_too(queue: Queue) -> None:
+    first, second = accept(queue, b"first"), accept(queue, b"second")
+    large = claimed(queue)
+    assert queue.ledger.put_last(large)
+    order = [claimed(queue).id, claimed(queue).id]
+    assert order == [each for each in (first, second) if each != large.id] + [large.id]
+
+
+def test_nobody_died_of_a_claim_that_could_not_be_settled(queue: Queue) -> None:
+    """Again and again: two deaths would hold the instance."""
+    accept(queue)
+    for number in range(5):
+        outlived = queue.ledger.claim(f"redactor {number}", LEASE)
+        assert outlived is not None
+        queue.ledger.expire(f"redactor {number}")
+        if number % 2:
+            taken_over = claimed(queue)
+            queue.ledger.outlived([outlived])
+            assert queue.ledger.give_back(taken_over)
+        else:
+            queue.ledger.outlived([outlived])
+    assert claimed(queue).attempts == 8

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import uuid
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Sidecar, Spool
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
 SIDECAR = Sidecar(INSTANCE, Origin("MODALITY", "NODE", "192.0.2.7", 1_700_000_000.25), "ab" * 32, 7)
@@ -189,3 +188,61 @@ def test_there_is_no_room_when_less_than_the_minimum_is_free(spool: Spool) -> No
 def test_a_spool_that_is_gone_has_no_room(tmp_path: Path) -> None:
     with pytest.raises(SpoolFull):
         Spool(tmp_path / "gone").check_room()
+
+
+# A disk with I/O errors. Stands for a real one, which tests/acceptance/test_disk.py has where it may mount.
+
+
+def fails(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO), "a path")
+
+
+def test_a_received_file_whose_fsync_failed_is_gone_and_is_never_synced_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if synced[-1].parent == spool.incoming:
+            fails()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(SpoolFull, match=r"^the spool cannot be written: Input/output error$"):
+        received(spool)
+    assert files(spool) == set()
+    assert len(synced) == len(set(synced))
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_clean_file_whose_fsync_failed_is_gone(spool: Spool, monkeypatch: pytest.MonkeyPatch, which: int) -> None:
+    """First the file is synced, then its folder."""
+    entry_id = received(spool)
+    before = files(spool)
+    calls: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == which:
+            fails()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(SpoolFull):
+        spool.write_redacted(entry_id, 1, lambda file: file.write(b"clean"))
+    assert files(spool) == before
+
+
+def test_what_the_disk_refuses_is_told_from_what_a_codec_raises(spool: Spool) -> None:
+    """An original that cannot be read is the instance's fault: to try again would go on for ever."""
+    entry_id = received(spool)
+    with pytest.raises(OSError, match="Input/output error"):
+        spool.write_redacted(entry_id, 1, fails)
+    assert {path.name for path in files(spool)} == {f"{entry_id}.dcm", f"{entry_id}.json"}
+
+
+def test_used_bytes_are_those_on_the_disk(spool: Spool) -> None:
+    entry_id = received(spool, bytes(1000))
+    spool.write_redacted(entry_id, 1, lambda file: file.write(bytes(200)))
+    (spool.incoming / "being received").write_bytes(bytes(30))
+    sidecar = spool.original(entry_id).with_suffix(".json").stat().st_size
+    assert spool.used_bytes() == 1230 + sidecar

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dicom_node.redaction import Policy, redact
+from dicom_node.redaction.boxes import unknown
 from tests.unit.redaction.made import TEXT, FindsContrast, image, reread, with_text
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Region
     from dicom_node.redaction.boxes import Box
+    from dicom_node.redaction.reading import Reading
 
 SHAPE = (32, 48)
 
@@ -40,6 +42,28 @@ def test_text_in_one_frame_of_many_is_found(count: int, ink: int) -> None:
         assert index in covered(redact(dataset, Policy("all-text"), FindsContrast()).regions)
         painted = reread(dataset).pixel_array.reshape(stack.shape)[index]
         assert np.ptp(painted[TEXT.row : TEXT.row + TEXT.height, TEXT.column : TEXT.column + TEXT.width]) == 0
+
+
+def test_text_that_only_single_frames_show_goes_and_is_read_there() -> None:
+    class SeesMoments(FindsContrast):
+        read_in: NDArray[np.uint8] | None = None
+
+        def find(self, _pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+            return []
+
+        def glimpse(self, picture: NDArray[np.uint8], known: Sequence[Box]) -> list[Box]:
+            return unknown(super().find([picture]), known)
+
+        def read(self, pictures: Sequence[NDArray[np.uint8]], box: Box) -> Reading:
+            (self.read_in,) = pictures
+            return super().read(pictures, box)
+
+    stack = np.full((8, *SHAPE), 120, "u1")
+    stack[5] = with_text(SHAPE, 120, 200, "u1")
+    detector = SeesMoments()
+    assert 5 in covered(redact(image(stack), Policy("keep-safe-text"), detector).regions)
+    assert detector.read_in is not None
+    assert np.ptp(detector.read_in) > 0
 
 
 def test_frames_of_another_kind_do_not_hide_text() -> None:

@@ -70,6 +70,27 @@ def test_a_picture_of_one_colour_has_no_text(detector: PaddleDetector) -> None:
     assert detector.find([np.full((*SHAPE, 3), 77, np.uint8)]) == []
 
 
+def loop(frames: int = 8) -> np.ndarray:
+    """Return frames of moving noise over still anatomy."""
+    noise = np.random.default_rng(2).normal(0, 25, (frames, *SHAPE, 1))
+    return np.clip(anatomy().astype(np.float32) + noise, 0, 255).astype(np.uint8)
+
+
+def test_text_of_one_frame_that_sinks_between_the_others_is_found_there(detector: PaddleDetector) -> None:
+    frames = loop()
+    text = written(frames[3], 60, 0.8, thickness=2)
+    together = np.stack([frames.max(axis=0)[..., 0], frames.mean(axis=0)[..., 0], frames.min(axis=0)[..., 0]], axis=-1)
+    known = detector.find([together.astype(np.uint8)])
+    assert covered(known, text) < 0.5
+    assert covered(detector.glimpse(frames[3], known), text) >= 0.9
+
+
+def test_a_glimpse_gives_nothing_that_is_known(detector: PaddleDetector) -> None:
+    picture = anatomy()
+    written(picture, 255, 0.8)
+    assert detector.glimpse(picture, detector.find([picture])) == []
+
+
 def test_fast_looks_with_another_network_and_only_where_the_gate_is_open() -> None:
     assert FAST.network != THOROUGH.network
     assert FAST.everywhere == ()

@@ -1,0 +1,1 @@
+"""Benchmarks of what waits in the queue and of destinations."""
