@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,9 +72,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Parameters are element values: they must not get into the message of an error.
-        where = make_url(url)
-        driver = {"module": sqlite3} if where.get_backend_name() == "sqlite" else {}
-        self._engine = create_engine(url, hide_parameters=True, connect_args=_connect_arguments(where), **driver)
+        arguments = _connect_arguments(make_url(url))
+        self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **driver(url))
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
         self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
@@ -131,6 +131,14 @@ def change(connection: Connection, table: Table, where: ColumnElement[bool], **v
     return connection.execute(update(table).where(where).values(updated_at=now(connection), **values)).rowcount
 
 
+def driver(url: str) -> dict[str, Any]:
+    """Return what ``create_engine`` has to know beside the URL.
+
+    Whoever opens a ledger's file has to: of two SQLites in one process, one takes the locks of the other away.
+    """
+    return {"module": sqlite3} if make_url(url).get_backend_name() == "sqlite" else {}
+
+
 def now(connection: Connection) -> float:
     """Tell the time in seconds since the epoch: the server's, where several machines share one."""
     if connection.dialect.name == "sqlite":
@@ -157,7 +165,9 @@ def _create_sqlite_file(path: Path) -> None:
     """Make the file before SQLite does, whose journals take over its mode; SQLite syncs only what is in the file."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    path.chmod(0o600)
+    for journal in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{journal}").chmod(0o600)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

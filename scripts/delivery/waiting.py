@@ -23,6 +23,7 @@ from dicom_node import log
 from dicom_node.folder import FolderSender
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Queue, Spool
+from dicom_node.queue.database import driver
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.schema import delivery, instance, row_of
 from dicom_node.stages import send_instance
@@ -121,7 +122,7 @@ def elsewhere(number: int) -> Iterator[Any]:
 
 def fill(url: str, rows: Iterable[tuple[dict[str, Any], dict[str, Any] | None]]) -> None:
     """Insert rows as they are."""
-    engine = create_engine(url)
+    engine = create_engine(url, **driver(url))
     made: _Rows = list(rows)
     with engine.begin() as connection:
         for start in range(0, len(made), _AT_ONCE):

@@ -6,11 +6,12 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import func, select
 
 from dicom_node.queue.schema import delivery, instance
 from tests.support.arrivals import balance
 from tests.support.burned_in import burned_in
+from tests.support.ledgers import engine_on
 from tests.support.modality import Modality
 from tests.support.node import Node
 from tests.support.peers import StoreSCP
@@ -69,7 +70,7 @@ def make_nodes(tmp_path: Path, ledger: str, pacs: StoreSCP) -> Iterator[Callable
 
 def deaths(ledger: str) -> int:
     """Count the workers that the ledger takes for dead."""
-    engine = create_engine(ledger)
+    engine = engine_on(ledger)
     counted = [select(func.coalesce(func.sum(table.c.deaths), 0)) for table in (instance, delivery)]
     with engine.begin() as connection:
         count = sum(int(connection.execute(each).scalar_one()) for each in counted)

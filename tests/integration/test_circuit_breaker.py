@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import create_engine, select
+from sqlalchemy import select
 
 from dicom_node.model import Origin, RedactedFile, RemoteAE, SOPInstance, State
 from dicom_node.queue import Ledger, Queue, Spool
@@ -19,6 +19,7 @@ from dicom_node.stages import send_instance
 from dicom_node.storage_scu import StorageSCU
 from dicom_node.worker import Deliverer, Leases, Pace, work
 from tests.support.images import copies_of, pydicom_file
+from tests.support.ledgers import engine_on
 from tests.support.processes import wait_until
 from tests.support.scripted_scp import WELL, Behaviour, ScriptedSCP
 
@@ -90,7 +91,7 @@ def redacted(queue: Queue, image: Path) -> str:
 
 
 def failures(url: str) -> int:
-    engine = create_engine(url)
+    engine = engine_on(url)
     with engine.begin() as connection:
         found = connection.execute(select(destination.c.failures)).scalar() or 0
     engine.dispose()

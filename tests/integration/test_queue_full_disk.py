@@ -74,7 +74,7 @@ def test_what_a_writer_makes_of_a_full_disk_is_still_a_full_disk(small_disk: Pat
 
     def write(file: BinaryIO) -> None:
         try:
-            file.write(bytes(3 << 20))
+            file.write(bytes(17 << 20))
         except Exception as error:
             msg = "With tag (7FE0,0010) got exception"
             raise RuntimeError(msg) from error

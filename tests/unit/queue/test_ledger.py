@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import sqlite3
 import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import Engine, event, insert, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import OperationalError
@@ -27,8 +25,10 @@ from dicom_node.queue.transitions import (
     claimable_entries,
     is_dead,
 )
+from tests.support.ledgers import engine_on
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
     from sqlalchemy import Select
@@ -510,7 +510,7 @@ def fill(path: Path, number: int) -> None:
     ]
     clean = {"redacted_file": "clean", "redacted_size": 1, "redacted_instance": asdict(CLEAN)}
     to_pacs = {"destination": "PACS", "state": State.REDACTED, "not_before": 1.0, "updated_at": 1.0}
-    engine = create_engine(f"sqlite:///{path}")
+    engine = engine_on(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(insert(instance), [{**row, **clean} for row in rows])
         sent = [{"instance_id": row["id"], **to_pacs} for row in rows if row["state"] is State.REDACTED]
@@ -520,8 +520,11 @@ def fill(path: Path, number: int) -> None:
 
 def plan(path: Path, query: Select[Any]) -> str:
     compiled = query.compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
-    with closing(sqlite3.connect(path)) as connection:
-        return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}"))
+    engine = engine_on(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        found = "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
+    engine.dispose()
+    return found
 
 
 @on_sqlite

@@ -15,13 +15,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from dicom_node.errors import ConfigurationError
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, migrations, open_queue
 from dicom_node.queue.schema import metadata
 from tests.support import first_release
+from tests.support.ledgers import engine_on
 from tests.support.node import Node
 from tests.support.processes import ROOT
 
@@ -50,7 +51,7 @@ def upgrade():
 
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
-    engine: Engine = create_engine(url)
+    engine: Engine = engine_on(url)
     with engine.begin() as connection:
         yield connection
     engine.dispose()

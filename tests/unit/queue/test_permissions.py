@@ -45,9 +45,13 @@ def test_in_a_data_folder_that_others_may_read_spool_and_ledger_are_the_node_s_a
 def test_a_ledger_that_others_may_read_is_put_right(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     opened(data_dir)
-    (data_dir / "ledger.db").chmod(0o644)
-    opened(data_dir)
-    assert permissions(data_dir / "ledger.db") == 0o600
+    files = [data_dir / f"ledger.db{journal}" for journal in ("", "-wal", "-shm")]
+    for file in files:
+        file.touch()
+        file.chmod(0o644)
+    queue = open_queue(data_dir, f"sqlite:///{data_dir / 'ledger.db'}")
+    assert [permissions(file) for file in files if file.exists()] == [0o600] * len([*data_dir.glob("ledger.db*")])
+    queue.ledger.close()
 
 
 def test_a_spool_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, insert, update
+from sqlalchemy import insert, update
 
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Spool
 from dicom_node.queue.schema import instance, row_of
+from tests.support.ledgers import engine_on
 from tests.support.spools import content, names
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def files(queue: Queue) -> set[str]:
 
 def make_older(url: str, seconds: float) -> None:
     """As if everything had happened so long ago."""
-    engine = create_engine(url)
+    engine = engine_on(url)
     with engine.begin() as connection:
         connection.execute(update(instance).values(updated_at=instance.c.updated_at - seconds))
     engine.dispose()
@@ -167,7 +168,7 @@ def test_thousands_of_rows_go_in_bounded_batches_past_those_that_stay(
     dropped = [
         QueueEntry(f"{number:032x}", identity(number), ORIGIN, State.DROPPED, "sha", 5) for number in range(1, 1200)
     ]
-    engine = create_engine(ledger_url)
+    engine = engine_on(ledger_url)
     with engine.begin() as connection:
         rows = [{**row_of(each), "state": State.DROPPED, "not_before": 1.0, "updated_at": 1e6} for each in dropped]
         connection.execute(insert(instance), rows)

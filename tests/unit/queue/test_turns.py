@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from dicom_node.model import Delivery, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Ledger, turns
+from tests.support.ledgers import engine_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,8 +258,10 @@ def test_the_next_run_is_found_by_its_indices(ledger: Ledger, tmp_path: Path) ->
     waiting(ledger, *"AB")
     query: Select[Any] = turns.heads("PACS", MEDIUM, 9e9)
     compiled = query.compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
-    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
-        plan = "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {compiled}"))
+    engine = engine_on(f"sqlite:///{tmp_path / 'ledger.db'}")
+    with engine.connect() as connection:
+        plan = "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
+    engine.dispose()
     assert "INDEX delivery_due (destination=? AND state=? AND priority=? AND not_before<?)" in plan
     assert "INDEX delivery_study (destination=? AND study_instance_uid=? AND state=? AND arrived_at<?)" in plan
     assert "INDEX instance_study (study_instance_uid=? AND state=? AND received_at<?)" in plan
