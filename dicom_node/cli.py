@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import resource
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     log.configure("info" if arguments.command is _serve else "error")
+    _dump_no_cores()
     try:
         code: int = arguments.command(arguments)
     except (DicomNodeError, LookupError) as error:
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code
+
+
+def _dump_no_cores() -> None:
+    """Leave no memory with identity in it on a disk when this process, or one that it starts, is ended by a signal."""
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _parser() -> argparse.ArgumentParser:

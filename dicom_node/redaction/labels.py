@@ -37,7 +37,7 @@ _SIGNS = r"[\s:.#=°º()\-]*"
 def label_in(text: str) -> Kind:
     """Return the kind of value that a label in a reading announces; empty without a label."""
     found = None if is_safe(text) else _anywhere().search(plain(normal(text)))  # "DR 60" is no doctor
-    return _kinds()[_words(found[1])] if found else ""
+    return _kinds_by_letters()[_letters(found[1])] if found else ""
 
 
 def is_label(text: str) -> bool:
@@ -117,10 +117,19 @@ def _kinds() -> dict[str, Kind]:
 
 
 @cache
+def _kinds_by_letters() -> dict[str, Kind]:
+    return {_letters(words): kind for words, kind in _kinds().items()}
+
+
+@cache
 def _anywhere() -> re.Pattern[str]:
     """Make the pattern of all labels, longest first; blanks and points between the words of one get lost."""
     spelled = (_SIGNS.join(map(re.escape, words.split())) for words in sorted(_kinds(), key=len, reverse=True))
     return re.compile(rf"(?<![^\W_])({'|'.join(spelled)})(?![^\W_])")
+
+
+def _letters(label: str) -> str:
+    return "".join(_words(label).split())
 
 
 def _words(label: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from tests.support.peers import storescu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.support.node import Node
     from tests.support.peers import StoreSCP
@@ -50,6 +50,17 @@ def images(tmp_path: Path) -> list[Path]:
         *(copy_of(ultrasound(name, folder), folder / f"{name}.dcm") for name in ("GREYSCALE_IMAGE", "RGB_IMAGE")),
     ]
     return images
+
+
+def test_no_process_of_the_node_dumps_a_core_with_what_it_has_in_memory(make_node: Callable[..., Node]) -> None:
+    node = make_node({"clean": {"folder": "clean"}}, [{"name": "all", "destinations": ["clean"]}])
+    node.start()
+    pids = node.roles()
+    assert len(pids) >= 3
+    for pid in pids:
+        limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+        assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE)
+    assert node.stop() == 0
 
 
 def test_no_element_value_is_in_any_log_file_name_or_reason(

@@ -9,8 +9,9 @@ import pytest
 
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.boxes import Box
-from dicom_node.redaction.labels import is_label, label_in, values_beside
+from dicom_node.redaction.labels import _kinds, is_label, label_in, values_beside
 from dicom_node.redaction.reading import Reading
+from dicom_node.redaction.safe_text import is_safe
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -60,6 +61,13 @@ def test_labels_are_known_with_and_without_their_signs(text: str, kind: str) -> 
 def test_other_text_is_no_label(text: str) -> None:
     assert label_in(text) == ""
     assert not is_label(text)
+
+
+@pytest.mark.parametrize("label", _kinds())
+def test_a_label_of_several_words_is_one_with_any_signs_between_them(label: str) -> None:
+    for sign in ("", " ", ".", "-"):
+        said = label.replace(" ", sign)
+        assert is_safe(said) or label_in(said) == _kinds()[label]
 
 
 def test_what_stands_right_of_a_label_or_below_it_is_its_value() -> None:
