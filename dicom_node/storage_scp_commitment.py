@@ -39,7 +39,7 @@ class EventInformation:
     """The data set of a report, in memory as it comes."""
 
     def __init__(self) -> None:
-        self._content = b""
+        self._content = bytearray()
 
     def write(self, piece: bytes | memoryview) -> None:
         """Append.
