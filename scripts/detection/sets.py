@@ -42,8 +42,8 @@ _SMALLEST_CAP = 8
 _LARGEST_CAP = 60
 _SMALLEST_HARD = 6
 _LARGEST_HARD = 12
-_HARD_CONTRAST = 0.08
-_HARD_SUNK = 0.4
+HARD_CONTRAST = 0.08
+HARD_SUNK = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ def make_set(folder: Path, kind: str, images: int, seed: int, split: str) -> Non
 def make_image(rng: Generator, folder: Path, file: str, split: str) -> None:
     """Write one image, and its ground truth beside it; its kind is the first word of its name."""
     is_hard = file.startswith("hard")
-    background = _hard_background(rng, split) if is_hard else _standard_background(rng, split)
+    background = hard_background(rng, split) if is_hard else _standard_background(rng, split)
     person = made_up(rng)
     choices = ENCODINGS[background.modality]
     encoding = choices[int(rng.integers(len(choices)))]
     canvas = Canvas(coloured(rng, background.frames) if encoding.is_colour else background.frames[..., None].copy())
     if rng.random() >= _WITHOUT_TEXT:
-        (_write_hard if is_hard else _write_standard)(rng, canvas, background.modality, person)
+        (write_hard if is_hard else _write_standard)(rng, canvas, background.modality, person)
     dataset = instance(rng, canvas.frames, background.modality, encoding, person)
     dataset.save_as(folder / file, enforce_file_format=True)
     count, rows, columns = background.frames.shape
@@ -104,7 +104,7 @@ def _standard_background(rng: Generator, split: str) -> Background:
     return background
 
 
-def _hard_background(rng: Generator, split: str) -> Background:
+def hard_background(rng: Generator, split: str) -> Background:
     """Return anatomy with the noise of a picture that was taken in that matrix: 1 to 5 % of the range."""
     side = int(rng.choice(_HARD_SIDES))
     smooth = _background(rng, str(rng.choice(["CT", "MR", "MG"])), side, side, split)
@@ -137,12 +137,12 @@ def _write_standard(rng: Generator, canvas: Canvas, modality: str, person: Ident
         _burn(rng, canvas, lines, any_font(rng, height), style)
 
 
-def _write_hard(rng: Generator, canvas: Canvas, modality: str, person: Identity) -> None:
+def write_hard(rng: Generator, canvas: Canvas, modality: str, person: Identity) -> None:
     """Write identity (and now and then a technical line) in 6 to 12 pixels, black or white, over anatomy."""
     lines = identity_lines(rng, person, int(rng.integers(3, 6)))
     if rng.random() < 0.3:  # noqa: PLR2004 - some
         lines += technical_lines(rng, modality, 1)
-    style = Style(place="anatomy", least_contrast=_HARD_CONTRAST, sunk=_HARD_SUNK)
+    style = Style(place="anatomy", least_contrast=HARD_CONTRAST, sunk=HARD_SUNK)
     font = any_font(rng, int(rng.integers(_SMALLEST_HARD, _LARGEST_HARD + 1)))
     if font.cap_height > _LARGEST_HARD:
         font = Font("bitmap", _SMALLEST_HARD)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 BATCH = 30
 _AWAY = 3.0
+_WAITING = 60
+"""Instances that may wait before more are sent: a busy machine takes longer, and is not to be overrun."""
+
 _WARM = 4
 """The first so manyth of the samples of a process are left out: caches fill."""
 
@@ -91,6 +94,7 @@ class Soak:
         modality.wait()
         self.sent += [uid_of(image) for image in images]
         self._sample()
+        wait_until("little waits", lambda: self._node.counts().get("RECEIVED", 0) < _WAITING, self._node.counts)
 
     def _faults(self) -> list[tuple[str, Callable[[], object]]]:
         return [
