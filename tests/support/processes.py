@@ -60,6 +60,12 @@ def wait_until(what: str, is_so: Callable[[], _Result], found: Callable[[], obje
     return result
 
 
+def wait_until_standing(pid: int) -> None:
+    """Wait until a process that was sent SIGSTOP has stopped in all its threads: until then some still run."""
+    states = Path("/proc", str(pid), "task").glob("*/stat")
+    wait_until("it stands still", lambda: all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in states))
+
+
 def marked(mark: Path) -> dict[int, str]:
     """Find the processes that were started with :func:`environment` (and live): their ids and command lines."""
     return {pid: command for pid, variables, command in _processes() if f"{_MARK}={mark}" in variables}

@@ -14,7 +14,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.support.processes import free_port, is_listening, wait_until
+from tests.support.processes import free_port, is_listening, wait_until, wait_until_standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ class S3:
 
     def stand_still(self) -> None:
         """Answer nobody any more: connections come about, and nothing is heard on them."""
-        self._signal(signal.SIGSTOP)
+        wait_until_standing(self._signal(signal.SIGSTOP))
 
     def go_on(self) -> None:
         """Answer again, also what was asked while it stood still."""
@@ -99,6 +99,7 @@ class S3:
             self._process.wait()
         self._folder.cleanup()
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, number: signal.Signals) -> int:
         assert self._process is not None
         os.kill(self._process.pid, number)
+        return self._process.pid
