@@ -6,10 +6,12 @@ Here the node's sender and receiver work in the process of the test; tests/accep
 from __future__ import annotations
 
 import logging
+import ssl
 import tempfile
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,14 +20,16 @@ import pytest
 from pynetdicom import AE, _config, build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
-from dicom_node.config import Receive
+from dicom_node.config import DestinationTLS, Receive, ReceiveTLS
 from dicom_node.model import Origin, RedactedFile, RemoteAE, SOPInstance, State
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.storage_commitment import action_information
 from dicom_node.storage_scp import StorageSCP
 from dicom_node.storage_scu_commitment import StorageCommitmentSCU
+from dicom_node.tls import sending
 from dicom_node.worker import Pace
 from dicom_node.worker_commitment import Committer
+from tests.support.certificates import Authority
 from tests.support.commitment import AE_TITLE, INSTANCE, CommittingPACS
 from tests.support.processes import wait_until
 from tests.support.spools import names
@@ -66,8 +70,8 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 def make_pacs() -> Iterator[Callable[..., CommittingPACS]]:
     made: list[CommittingPACS] = []
 
-    def make(*, commits: bool = True, at_once: bool = False) -> CommittingPACS:
-        made.append(CommittingPACS(commits=commits, at_once=at_once))
+    def make(*, commits: bool = True, at_once: bool = False, tls: ssl.SSLContext | None = None) -> CommittingPACS:
+        made.append(CommittingPACS(commits=commits, at_once=at_once, tls=tls))
         return made[-1]
 
     yield make
@@ -79,9 +83,9 @@ def make_pacs() -> Iterator[Callable[..., CommittingPACS]]:
 def make_committer(queue: Queue) -> Iterator[Callable[..., Committer]]:
     made: list[Committer] = []
 
-    def make(pacs: CommittingPACS, timeout: float = WAIT) -> Committer:
+    def make(pacs: CommittingPACS, timeout: float = WAIT, tls: tuple[ssl.SSLContext, str] | None = None) -> Committer:
         remote = RemoteAE(AE_TITLE, "127.0.0.1", pacs.port, "DICOM_NODE", dimse_timeout=5.0)
-        scu = StorageCommitmentSCU(remote, None, partial(queue.commit, destinations=["pacs"], delay_seconds=0.0))
+        scu = StorageCommitmentSCU(remote, tls, partial(queue.commit, destinations=["pacs"], delay_seconds=0.0))
         made.append(Committer("pacs", scu, PACE, timeout))
         return made[-1]
 
@@ -95,8 +99,8 @@ def make_scp(queue: Queue) -> Iterator[Callable[..., int]]:
     """Start a receiver, and return its port."""
     made: list[StorageSCP] = []
 
-    def make(**reporters: list[str]) -> int:
-        receive = Receive(host="127.0.0.1").model_copy(update={"port": 0})
+    def make(tls: ReceiveTLS | None = None, **reporters: list[str]) -> int:
+        receive = Receive(host="127.0.0.1", tls=tls).model_copy(update={"port": 0})
         made.append(StorageSCP(receive, queue, reporters))
         return made[-1].start()[1]
 
@@ -252,6 +256,69 @@ def test_closing_waits_for_a_report_that_is_being_written_down(
     scu.close()
     assert taken == [2]
     wait_until("the response has arrived", lambda: pacs.heard == [0x0000], lambda: pacs.heard)
+
+
+# Over TLS, with certificates on both sides
+
+
+@dataclass(frozen=True)
+class Secured:
+    """What both sides need for mutual TLS."""
+
+    authority: Authority
+    pacs: ssl.SSLContext
+    node: tuple[ssl.SSLContext, str]
+    receiver: ReceiveTLS
+
+    def calling_as(self, name: str) -> ssl.SSLContext:
+        """Make the context of somebody with a certificate of this name."""
+        own = self.authority.sign(f"calling-{name}", name)
+        context = ssl.create_default_context(cafile=str(self.authority.ca))
+        context.load_cert_chain(own.certificate, own.key)
+        return context
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Secured:
+    authority = Authority(tmp_path / "tls")
+    pacs, node = (authority.sign(name, name) for name in ("pacs", "node"))
+    listening = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.ca))
+    listening.verify_mode = ssl.CERT_REQUIRED
+    listening.load_cert_chain(pacs.certificate, pacs.key)
+    sender = DestinationTLS(ca=authority.ca, certificate=node.certificate, key=node.key)
+    receiver = ReceiveTLS(
+        certificate=node.certificate,
+        key=node.key,
+        ca=authority.ca,
+        require_client_certificate=True,
+        calling_ae_titles={"pacs": (AE_TITLE,), "other": ("OTHER",)},
+    )
+    return Secured(authority, listening, (sending(sender, "pacs"), "127.0.0.1"), receiver)
+
+
+def test_over_mutual_tls_it_is_asked_and_reports_on_the_same_association(
+    queue: Queue, make_pacs: Callable[..., CommittingPACS], make_committer: Callable[..., Committer], secured: Secured
+) -> None:
+    pacs = make_pacs(at_once=True, tls=secured.pacs)
+    stored(queue)
+    ask(make_committer(pacs, tls=secured.node), queue)
+    wait_until("it is sent", lambda: set(standing(queue).values()) == {(State.SENT, None)}, lambda: standing(queue))
+
+
+def test_over_mutual_tls_only_the_certificate_of_the_destination_reports(
+    queue: Queue,
+    make_pacs: Callable[..., CommittingPACS],
+    make_committer: Callable[..., Committer],
+    make_scp: Callable[..., int],
+    secured: Secured,
+) -> None:
+    pacs, port = make_pacs(tls=secured.pacs), make_scp(tls=secured.receiver, PACS=["pacs"])
+    (uid,) = stored(queue)
+    ask(make_committer(pacs, tls=secured.node), queue)
+    assert pacs.associate(port, tls=secured.calling_as("other")).is_rejected
+    assert standing(queue)[uid][0] is State.STORED
+    assert pacs.report(port, tls=secured.calling_as("pacs")) == 0x0000
+    assert standing(queue)[uid] == (State.SENT, None)
 
 
 # The node as receiver of reports

@@ -12,6 +12,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, StorageCommitme
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Sequence
 
     from pynetdicom.association import Association
@@ -30,9 +31,11 @@ class CommittingPACS:
         Whether it accepts the Push Model at all.
     at_once : bool
         Whether it reports by itself, on the association on which it is asked.
+    tls : ssl.SSLContext, optional
+        With which it listens.
     """
 
-    def __init__(self, *, commits: bool = True, at_once: bool = False) -> None:
+    def __init__(self, *, commits: bool = True, at_once: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.stored: list[str] = []
         self.requests: list[tuple[str, list[str]]] = []
         self.failing: dict[str, int] = {}
@@ -49,7 +52,7 @@ class CommittingPACS:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_ACTION, self._on_action),
         ]
-        self._server: Any = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self._server: Any = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=tls)
         self.port = int(self._server.server_address[1])
 
     @property
@@ -57,21 +60,33 @@ class CommittingPACS:
         """How a node's configuration names it."""
         return {"ae_title": AE_TITLE, "host": "127.0.0.1", "port": self.port, "storage_commitment": True}
 
-    def report(self, port: int, request: int = -1, calling: str = AE_TITLE) -> int | None:
+    def report(
+        self, port: int, request: int = -1, calling: str = AE_TITLE, tls: ssl.SSLContext | None = None
+    ) -> int | None:
         """Report on a request (the last one), on an association of its own; return the status that it hears."""
-        association = self.associate(port, calling)
+        association = self.associate(port, calling, tls=tls)
         try:
             return _reported(association, *self.requests[request], self.failing)
         finally:
             association.release()
 
-    def associate(self, port: int, calling: str = AE_TITLE, *, as_scp: bool = True) -> Association:
+    def associate(
+        self, port: int, calling: str = AE_TITLE, *, as_scp: bool = True, tls: ssl.SSLContext | None = None
+    ) -> Association:
         """Call the node, and propose the Push Model, with the roles reversed or as one who asks."""
         ae = AE(calling)
         roles = [build_role(StorageCommitmentPushModel, scp_role=True)] if as_scp else []
         opened = [(evt.EVT_CONN_OPEN, lambda event: self._sockets.append(event.assoc.dul.socket.socket))]
         contexts = [build_context(StorageCommitmentPushModel), build_context(Verification)]
-        return ae.associate("127.0.0.1", port, contexts, "DICOM_NODE", ext_neg=roles, evt_handlers=opened)
+        return ae.associate(
+            "127.0.0.1",
+            port,
+            contexts,
+            "DICOM_NODE",
+            ext_neg=roles,
+            evt_handlers=opened,
+            tls_args=(tls, "127.0.0.1") if tls else None,
+        )
 
     def end(self) -> None:
         """Stop listening."""
