@@ -13,7 +13,8 @@ from dicom_node.policies import policies
 from dicom_node.redaction.detect import Engine, make_detector
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import redact_instance
-from dicom_node.worker import Leases, redact_next, work
+from dicom_node.worker import Leases, work
+from dicom_node.worker_redact import redact_next
 
 if TYPE_CHECKING:
     import threading

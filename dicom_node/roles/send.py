@@ -12,8 +12,9 @@ from dicom_node.destinations import make_commitment_scu, make_sender
 from dicom_node.node import owner_name
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import send_instance
-from dicom_node.worker import Deliverer, Leases, work
+from dicom_node.worker import Leases, work
 from dicom_node.worker_commitment import Committer
+from dicom_node.worker_send import Deliverer
 
 if TYPE_CHECKING:
     from dicom_node.config import Configuration

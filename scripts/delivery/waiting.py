@@ -27,7 +27,8 @@ from dicom_node.queue.database import driver
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.schema import delivery, instance, row_of
 from dicom_node.stages import send_instance
-from dicom_node.worker import BATCH, Deliverer, Leases, Pace
+from dicom_node.worker import Leases, Pace
+from dicom_node.worker_send import BATCH, Deliverer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 

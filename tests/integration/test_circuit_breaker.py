@@ -17,7 +17,8 @@ from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.queue.schema import destination
 from dicom_node.stages import send_instance
 from dicom_node.storage_scu import StorageSCU
-from dicom_node.worker import Deliverer, Leases, Pace, work
+from dicom_node.worker import Leases, Pace, work
+from dicom_node.worker_send import Deliverer
 from tests.support.images import copies_of, pydicom_file
 from tests.support.ledgers import engine_on
 from tests.support.processes import wait_until

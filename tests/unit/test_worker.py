@@ -17,7 +17,9 @@ from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold, Spo
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.stages import Redacted
-from dicom_node.worker import EXIT_STUCK, Deliverer, Leases, Pace, redact_next, work
+from dicom_node.worker import EXIT_STUCK, Leases, Pace, work
+from dicom_node.worker_redact import redact_next
+from dicom_node.worker_send import Deliverer
 from tests.support.processes import ROOT, wait_until
 
 if TYPE_CHECKING:
@@ -288,7 +290,8 @@ STUCK = """
 import sys, time
 from pathlib import Path
 from dicom_node.queue import open_queue
-from dicom_node.worker import Leases, Pace, redact_next
+from dicom_node.worker import Leases, Pace
+from dicom_node.worker_redact import redact_next
 pace = Pace(lease=0.4, poll=0.1, retry=1, retry_maximum=1, limit=0.2)
 queue = open_queue(Path(sys.argv[1]), sys.argv[2])
 redact_next(queue, sys.argv[3], Leases(queue, pace), pace, lambda entry: time.sleep(60))
