@@ -83,7 +83,7 @@ class DcmtkStoreSCP(Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._storescp = StoreSCP(folder, self.ae_title, "--fork", "--max-pdu", str(LONGEST_PDU))
+        self._storescp = StoreSCP(folder, self.ae_title, "--max-pdu", str(LONGEST_PDU))
         self.port = self._storescp.port
 
     def start(self) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.chaos import LOST_LEDGER, Chaos, outage, random_faults
-from tests.support.peers import StoreSCP
 from tests.support.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
@@ -15,19 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.node import Node
+    from tests.support.peers import StoreSCP
 
 
 INSTANCES, KILLS, SEED = 40, 6, 1
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path / "pacs", "PACS", "+uf")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Faults:
 
 @pytest.fixture(scope="module")
 def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path_factory.mktemp("pacs") / "pacs", "PACS", "+uf")
+    one = StoreSCP(tmp_path_factory.mktemp("pacs") / "pacs", "PACS")
     try:
         one.start()
         yield one

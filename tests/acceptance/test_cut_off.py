@@ -57,7 +57,7 @@ class Site:
         self.server = PostgreSQL(self.network.middle)
         stack.callback(self.server.end)
         self.server.start()
-        self.pacs = StoreSCP(folder / "pacs", "PACS", "+uf", "--fork", machine=self.network.middle)
+        self.pacs = StoreSCP(folder / "pacs", "PACS", machine=self.network.middle)
         stack.callback(self.pacs.end)
         self.pacs.start()
         self.faults = {name: Faults(folder / f"faults-{name}") for name in ("lost", "late")}

@@ -51,7 +51,7 @@ class Place(NamedTuple):
 
 
 def _place(stack: ExitStack, folder: Path, disk: Path, ledger: str = "") -> tuple[Node, StoreSCP]:
-    pacs = StoreSCP(folder / "pacs", "PACS", "+uf")
+    pacs = StoreSCP(folder / "pacs", "PACS")
     stack.callback(pacs.end)
     pacs.start()
     destinations = {"pacs": pacs.destination}

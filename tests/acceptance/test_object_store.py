@@ -19,7 +19,6 @@ from tests.support.burned_in import burned_in
 from tests.support.fault_points import STORE_POINTS, Faults
 from tests.support.modality import Modality
 from tests.support.node import Node
-from tests.support.peers import StoreSCP
 from tests.support.processes import wait_until, wait_until_standing
 from tests.support.s3 import S3
 from tests.support.spools import names, store_of
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.peers import StoreSCP
     from tests.support.postgresql import PostgreSQL
 
 EVERYTHING = {"name": "all", "policy": "all-text", "destinations": ["pacs"]}
@@ -46,16 +46,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         yield server
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path / "pacs", "PACS", "+uf", "--fork")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.end()
 
 
 @dataclass(frozen=True)

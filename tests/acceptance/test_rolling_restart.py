@@ -14,28 +14,18 @@ from tests.support.burned_in import burned_in
 from tests.support.ledgers import engine_on
 from tests.support.modality import Modality
 from tests.support.node import Node
-from tests.support.peers import StoreSCP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.peers import StoreSCP
     from tests.support.postgresql import PostgreSQL
 
 COUNT = 60
 OF_AN_ASSOCIATION = 4
 PAUSE = 0.5
 """Seconds between two instances as long as nodes are being restarted: there have to be some left for the last one."""
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path / "pacs", "PACS", "+uf", "--fork")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture

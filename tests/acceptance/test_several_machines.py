@@ -15,28 +15,18 @@ from tests.support.burned_in import burned_in
 from tests.support.fault_points import Faults
 from tests.support.modality import Modality
 from tests.support.node import Node
-from tests.support.peers import StoreSCP
 from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.peers import StoreSCP
     from tests.support.postgresql import PostgreSQL
 
 COUNT = 24
 DEFAULT_LEASE = 20.0
 TAKEN_OVER = 30.0
-
-
-@pytest.fixture
-def pacs(tmp_path: Path) -> Iterator[StoreSCP]:
-    one = StoreSCP(tmp_path / "pacs", "PACS", "+uf", "--fork")
-    try:
-        one.start()
-        yield one
-    finally:
-        one.end()
 
 
 @pytest.fixture

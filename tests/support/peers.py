@@ -66,7 +66,7 @@ def storescu(
 
 
 class StoreSCP:
-    """dcmtk's storescp as a destination: it keeps what comes, bit for bit.
+    """dcmtk's storescp as a destination: it keeps what comes, bit for bit, and what comes again beside it.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ class StoreSCP:
     ae_title : str
         How it is called.
     options : str
-        Of storescp: ``+uf`` gives what comes again a file of its own (see :meth:`arrivals`), ``--fork`` serves several
-        associations at once.
+        More options of storescp.
     machine : Machine, optional
         Where it runs; here without one.
     """
@@ -99,10 +98,13 @@ class StoreSCP:
 
     def start(self) -> None:
         """Start it, and wait until it listens."""
-        told = ["-B", "+xa", *self._options, "-aet", self.ae_title, "-od", str(self.received), str(self.port)]
+        told = ["-B", "+xa", "+uf", "--fork", *self._options, "-aet", self.ae_title, "-od", str(self.received)]
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                [*self._within, "storescp", *told], env=environment(self.folder), stdout=output, stderr=output
+                [*self._within, "storescp", *told, str(self.port)],
+                env=environment(self.folder),
+                stdout=output,
+                stderr=output,
             )
         wait_until("storescp listens", self._is_listening)
 
