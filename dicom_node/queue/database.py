@@ -45,6 +45,7 @@ _BUSY_TIMEOUT_MILLISECONDS = 30_000
 SQLITE_VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
+_FULL = "database or disk is full"
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
 _BEGIN = ("BEGIN IMMEDIATE",)
@@ -112,9 +113,17 @@ class Database:
             with (engine or self._engine).begin() as connection:
                 return work(connection)
         except OperationalError as error:
-            if tries <= 1 or not any(sign in str(error.orig) for sign in _CONTENTION):
+            said = str(error.orig)
+            if _FULL in said:
+                self._take_log_over()
+            if tries <= 1 or not any(sign in said for sign in (*_CONTENTION, _FULL)):
                 raise
         return self._write(work, tries - 1, engine)
+
+    def _take_log_over(self) -> None:
+        """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds."""
+        with suppress(OperationalError), self._engine.execution_options(begin=()).connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
         """Change one row in a transaction of its own; False when ``where`` does not hold for it."""

@@ -11,16 +11,18 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 import dicom_node
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
+from dicom_node.queue.database import driver
 from tests.support.disks import NotPermitted, full, tmpfs
 from tests.support.spools import content, names
 
@@ -104,6 +106,26 @@ def test_a_full_ledger_accepts_nothing_and_the_resend_is_processed_once(small_di
     contents = {content(queue.spool, f"{each.entry.id}.dcm") for each in queue.ledger.entries()}
     assert contents == {bytes([number]) for number in range(50)}
     queue.ledger.close()
+
+
+def test_a_disk_that_the_ledger_itself_has_filled_is_written_again_once_nobody_reads(small_disk: Path) -> None:
+    path = small_disk / "ledger.db"
+    ledger = Ledger(f"sqlite:///{path}")
+    ledger.create()
+
+    def write(times: int) -> None:
+        for _ in range(times):
+            ledger.pause("destination")
+            ledger.resume("destination")
+
+    with closing(driver(f"sqlite:///{path}")["module"].connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM instance").fetchall()
+        # What somebody reads cannot be taken over into the ledger: its log grows.
+        with pytest.raises(OperationalError, match="full"):
+            write(100_000)
+    write(1)
+    ledger.close()
 
 
 def test_a_write_that_the_system_refuses_leaves_nothing_half(tmp_path: Path) -> None:
