@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _Result = TypeVar("_Result")
@@ -46,6 +46,7 @@ SQLITE_VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
 _FULL = "database or disk is full"
+_READ_ONLY = "readonly database"
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
 _BEGIN = ("BEGIN IMMEDIATE",)
@@ -197,6 +198,12 @@ def _configure_sqlite(engine: Engine) -> None:
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
+
+    @event.listens_for(engine, "handle_error")
+    def _forget_what_is_read_only(context: ExceptionContext) -> None:
+        # A file that was opened while its disk was read-only stays so, however long the disk has been writable again.
+        if _READ_ONLY in str(context.original_exception):
+            context.is_disconnect = True
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -23,7 +23,7 @@ from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
 from dicom_node.queue.database import driver
-from tests.support.disks import NotPermitted, full, tmpfs
+from tests.support.disks import NotPermitted, full, read_only, tmpfs
 from tests.support.spools import content, names
 
 if TYPE_CHECKING:
@@ -126,6 +126,18 @@ def test_a_disk_that_the_ledger_itself_has_filled_is_written_again_once_nobody_r
             write(100_000)
     write(1)
     ledger.close()
+
+
+def test_a_ledger_that_was_opened_while_its_disk_was_read_only_is_written_once_it_is_writable(small_disk: Path) -> None:
+    path = small_disk / "ledger.db"
+    before, ledger = Ledger(f"sqlite:///{path}"), Ledger(f"sqlite:///{path}")
+    before.create()
+    before.pause("destination")
+    with read_only(small_disk), pytest.raises(OperationalError, match="readonly"):
+        ledger.resume("destination")
+    ledger.resume("destination")
+    for each in (before, ledger):
+        each.close()
 
 
 def test_a_write_that_the_system_refuses_leaves_nothing_half(tmp_path: Path) -> None:
