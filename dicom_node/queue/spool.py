@@ -14,17 +14,15 @@ made of the node's own ids, never of anything off the wire. Files have mode 0600
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, Priority, SOPInstance
+from dicom_node.queue.sidecar import Sidecar, read_from, write_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -42,42 +40,6 @@ _FREE_INODES = 32
 _LEDGER_SHARE = 4
 """The last part of ``minimum_free_bytes`` is not for clean files: without it the ledger could not be written, nothing
 would be sent, and so nothing be deleted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """What the ledger knows of an instance when it arrives.
-
-    ``sha256`` is the hexadecimal digest of the bytes, ``size`` their number.
-    """
-
-    instance: SOPInstance
-    origin: Origin
-    sha256: str
-    size: int
-    priority: Priority = Priority.MEDIUM
-
-    def to_json(self) -> bytes:
-        """Write it down."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Self:
-        """Read it back.
-
-        Raises
-        ------
-        ValueError
-            When this is not a whole sidecar; the message carries nothing of its content.
-        """
-        try:
-            content = json.loads(text)
-            instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
-            priority = Priority(content.pop("priority", Priority.MEDIUM))
-            return cls(instance, origin, **content, priority=priority)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            msg = "not a sidecar"
-            raise ValueError(msg) from None
 
 
 class CleanFile(NamedTuple):
@@ -186,13 +148,13 @@ class Spool:
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
-            with _appearing(note) as begun:
-                begun.write(sidecar.to_json())
-                _start_writing(begun)
-                with refusals():
-                    incoming.chmod(0o600)
-                    _sync_file(incoming)
             with refusals():
+                incoming.chmod(0o600)
+                is_inside = _write_into(incoming, sidecar)
+            if not is_inside:
+                _write_whole(note, lambda file: file.write(sidecar.to_json()))
+            with refusals():
+                _sync_file(incoming)
                 incoming.replace(path)
                 _sync_directory(self._received)
         except SpoolFull:
@@ -239,7 +201,8 @@ class Spool:
         OSError, ValueError
             When it is missing or cannot be read, or is not a sidecar.
         """
-        return Sidecar.from_json(self._sidecar(entry_id).read_bytes())
+        inside = read_from(self.original(entry_id))
+        return Sidecar.from_json(self._sidecar(entry_id).read_bytes() if inside is None else inside)
 
     def entry_ids(self) -> Iterator[str]:
         """Every entry whose bytes are here."""
@@ -442,12 +405,9 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _start_writing(file: BinaryIO) -> None:
-    """Let the disk begin with what was written: of two files that are synced one after the other, one then waits."""
-    file.flush()
-    if hasattr(os, "posix_fadvise"):
-        with refusals():
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def _write_into(path: Path, sidecar: Sidecar) -> bool:
+    with path.open("r+b", buffering=0) as file:
+        return write_into(file.fileno(), sidecar)
 
 
 def _overwrite(path: Path) -> None:
