@@ -13,7 +13,7 @@ from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_
 
 from dicom_node.errors import SpoolFull
 from dicom_node.queue.sidecar import ROOM, file_meta
-from dicom_node.queue.spool import refusals
+from dicom_node.queue.spool import refusal_of, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,11 +79,15 @@ class IncomingFile:
             if self.size >= self._check_at:
                 self._check_room()
                 self._check_at = self.size + _CHECKED_AT_ONCE
-            with refusals():
-                self._append(content)
+            self._append(content)
+        except OSError as error:
+            self._refuse(refusal_of(error))
         except SpoolFull as refusal:
-            self._refusal = refusal
-            self.remove()
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: SpoolFull) -> None:
+        self._refusal = refusal
+        self.remove()
 
     def finish(self) -> None:
         """End writing.

@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-from dicom_node.model import Delivery, Origin, Priority, QueueEntry, SOPInstance, State
+from dicom_node.model import Delivery, Origin, Priority, QueueEntry, SOPInstance, State, values_of
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -147,7 +147,7 @@ def entry_of(row: RowMapping) -> QueueEntry:
 def row_of(entry: QueueEntry) -> dict[str, Any]:
     """Give the columns of ``instance`` that say what arrived."""
     arrived = {"id": entry.id, "sha256": entry.sha256, "size": entry.size, "release_destinations": []}
-    return {**arrived, **_values(entry.instance), **_values(entry.origin), "priority": int(entry.priority)}
+    return {**arrived, **values_of(entry.instance), **values_of(entry.origin), "priority": int(entry.priority)}
 
 
 def deliveries() -> Select[Any]:
@@ -180,8 +180,3 @@ def delivery_of(row: RowMapping) -> Delivery:
 
 def _origin_of(row: RowMapping) -> Origin:
     return Origin(**{field.name: row[field.name] for field in fields(Origin)})
-
-
-def _values(part: SOPInstance | Origin) -> dict[str, Any]:
-    # Not asdict, which copies what cannot be altered: ten times as long, for every instance that comes.
-    return {field.name: getattr(part, field.name) for field in fields(part)}

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from dicom_node.model import Origin, Priority, SOPInstance
+from dicom_node.model import Origin, Priority, SOPInstance, values_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,9 @@ class Sidecar:
 
     def to_json(self) -> bytes:
         """Write it down."""
-        return json.dumps(asdict(self)).encode()
+        what, whence = values_of(self.instance), values_of(self.origin)
+        arrived = {"sha256": self.sha256, "size": self.size, "priority": int(self.priority)}
+        return json.dumps({"instance": what, "origin": whence, **arrived}).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self:

@@ -148,13 +148,11 @@ class Spool:
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
-            with refusals():
-                incoming.chmod(0o600)
-                is_inside = _write_into(incoming, sidecar)
-            if not is_inside:
-                _write_whole(note, lambda file: file.write(sidecar.to_json()))
-            with refusals():
-                _sync_file(incoming)
+            with refusals(), incoming.open("r+b", buffering=0) as file:
+                os.fchmod(file.fileno(), 0o600)
+                if not write_into(file.fileno(), sidecar):
+                    _write_whole(note, lambda beside: beside.write(sidecar.to_json()))
+                _sync_file(file.fileno())
                 incoming.replace(path)
                 _sync_directory(self._received)
         except SpoolFull:
@@ -405,11 +403,6 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _write_into(path: Path, sidecar: Sidecar) -> bool:
-    with path.open("r+b", buffering=0) as file:
-        return write_into(file.fileno(), sidecar)
-
-
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as file:
         left = os.fstat(file.fileno()).st_size
@@ -428,17 +421,20 @@ def _remove(*paths: Path) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Let what the file system refuses become the spool's error; not with its own text, which quotes the path."""
+    """Let what the file system refuses become the spool's error."""
     try:
         yield
     except OSError as error:
-        msg = f"the spool cannot be written: {error.strerror}"
-        raise SpoolFull(msg) from None
+        raise refusal_of(error) from None
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def refusal_of(error: OSError) -> SpoolFull:
+    """Return the spool's error for one of the file system; not with its own text, which quotes the path."""
+    return SpoolFull(f"the spool cannot be written: {error.strerror}")
+
+
+def _sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:
