@@ -3,8 +3,9 @@
 ::
 
     incoming/                     being written by a receiver
-    received/<id>.json            the sidecar: what arrived and where it came from, so that the ledger can be rebuilt
-    received/<id>.dcm             as it arrived, never altered
+    received/<id>.dcm             as it arrived, never altered; the sidecar (what arrived and where it came from, so
+                                  that the ledger can be rebuilt) is in it, where the file has room for that
+    received/<id>.json            the sidecar where it has none, as in older releases
     redacted/<id>.<attempts>.dcm  clean; a new file per attempt, so that a late worker cannot overwrite another's
 
 A file appears under its name only when it is whole: temporary file, fsync, rename, fsync of the directory. Names are
@@ -35,7 +36,7 @@ _REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]+)\.dcm")
 _BUFFER = 1 << 20
 
 _FREE_INODES = 32
-"""With fewer, nothing new is taken in: each association writes two files, and whatever is in hand another."""
+"""With fewer, nothing new is taken in: each association writes a file, and whatever is in hand another."""
 
 _LEDGER_SHARE = 4
 """The last part of ``minimum_free_bytes`` is not for clean files: without it the ledger could not be written, nothing
@@ -139,7 +140,8 @@ class Spool:
     def put(self, incoming: Path, entry_id: str, sidecar: Sidecar) -> Path:
         """Take a received file in; it is durable, with its sidecar, when this returns.
 
-        The sidecar comes first, so that bytes that stand here can always be told apart. ``entry_id`` has to be new.
+        The sidecar comes first, so that bytes that stand here can always be told apart: into the file, where it is
+        durable with it by one sync. ``entry_id`` has to be new.
 
         Raises
         ------
