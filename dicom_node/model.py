@@ -75,6 +75,11 @@ class Origin:
     received_at: float
 
 
+def values_of(part: SOPInstance | Origin) -> dict[str, str | float]:
+    """Return the fields by their names; ``asdict`` copies each, which takes ten times as long."""
+    return {name: getattr(part, name) for name in part.__slots__}
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteAE:
     """A peer that instances are sent to."""

@@ -139,7 +139,6 @@ class StorageSCP:
     def _accept(self, request: StoreRequest) -> tuple[str, Accepted]:
         """Put a received file into the queue; it is durable when this returns."""
         request.file.finish()
-        self._queue.room.check()
         instance, origin, path = _identity(request), _origin(request), request.file.path
         priority = self._priority_of(instance, origin, path)
         return self._queue.accept(path, instance, origin, priority, request.file.sha256)

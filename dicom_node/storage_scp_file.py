@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
-from dicom_node.queue.spool import refusals
+from dicom_node.queue.sidecar import ROOM, file_meta
+from dicom_node.queue.spool import refusal_of, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 _LONGEST_UID = 64
+_FIRST_PAGE = 1 << 12
+"""Bytes that the disk does not begin with: the sidecar is still to be written there."""
 _WRITTEN_AT_ONCE = 1 << 18
 _CHECKED_AT_ONCE = 1 << 20
 
@@ -50,16 +53,18 @@ class IncomingFile:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
         self.size = 0
         self._hash = hashlib.sha256()
-        self._begun = 0
+        self._begun = _FIRST_PAGE
         self._descriptor = -1
         self._check_room = check_room
         self._check_at = 0
         self._refusal: SpoolFull | None = None
-        self.write(bytes(128) + b"DICM" + _file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid))
+        elements = _file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        self._hash.update(file_meta(elements))
+        self._keep(file_meta(elements + ROOM))
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal digest of what was written."""
+        """Hexadecimal digest of what was written, without the room for a sidecar."""
         return self._hash.hexdigest()
 
     def write(self, content: bytes | memoryview) -> None:
@@ -67,15 +72,22 @@ class IncomingFile:
         if self._refusal:
             return
         self._hash.update(content)
+        self._keep(content)
+
+    def _keep(self, content: bytes | memoryview) -> None:
         try:
             if self.size >= self._check_at:
                 self._check_room()
                 self._check_at = self.size + _CHECKED_AT_ONCE
-            with refusals():
-                self._append(content)
+            self._append(content)
+        except OSError as error:
+            self._refuse(refusal_of(error))
         except SpoolFull as refusal:
-            self._refusal = refusal
-            self.remove()
+            self._refuse(refusal)
+
+    def _refuse(self, refusal: SpoolFull) -> None:
+        self._refusal = refusal
+        self.remove()
 
     def finish(self) -> None:
         """End writing.
@@ -127,7 +139,7 @@ def _file_meta(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: s
         elements += _short(element, b"UI", value + b"\0" * (len(value) % 2))
     version = PYNETDICOM_IMPLEMENTATION_VERSION.encode()
     elements += _short(0x0013, b"SH", version + b" " * (len(version) % 2))
-    return _short(0x0000, b"UL", struct.pack("<I", len(elements))) + elements
+    return elements
 
 
 def _short(element: int, vr: bytes, value: bytes) -> bytes:

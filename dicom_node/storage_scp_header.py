@@ -44,8 +44,17 @@ _GROUP_LENGTH_VALUE, _AFTER_GROUP_LENGTH = 140, 144
 
 
 class _Encoding(NamedTuple):
-    endian: str
     explicit: bool
+    begin: struct.Struct
+    """Group, element, VR and short length."""
+    long: struct.Struct
+
+
+def _encoding(endian: str, *, explicit: bool) -> _Encoding:
+    return _Encoding(explicit, struct.Struct(endian + "HH2sH"), struct.Struct(endian + "I"))
+
+
+_IMPLICIT = _encoding("<", explicit=False)
 
 
 class _Element(NamedTuple):
@@ -75,7 +84,7 @@ def read_header(path: Path, transfer_syntax_uid: str, inflate_limit: int = MAXIM
         With C000: the data set cannot be parsed, is not whole, or lacks a UID that is required.
     """
     endian = ">" if transfer_syntax_uid == _BIG_ENDIAN else "<"
-    encoding = _Encoding(endian, explicit=transfer_syntax_uid != _IMPLICIT_VR)
+    encoding = _encoding(endian, explicit=transfer_syntax_uid != _IMPLICIT_VR)
     found: dict[int, bytes] = {}
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as received:
         start = _AFTER_GROUP_LENGTH + struct.unpack_from("<I", received, _GROUP_LENGTH_VALUE)[0]
@@ -101,7 +110,7 @@ def _walk(data: mmap.mmap, position: int, encoding: _Encoding, found: dict[int, 
             raise _unparseable()
         if element.length == _UNDEFINED:
             # UN of undefined length holds items in implicit VR little endian, whatever is around it (PS3.5 6.2.2).
-            inner = _Encoding("<", explicit=False) if element.vr == b"UN" else encoding
+            inner = _IMPLICIT if element.vr == b"UN" else encoding
             position = _skip_items(data, element.value, inner, depth + 1)
             continue
         position = _after(data, element)
@@ -129,16 +138,14 @@ def _skip_items(data: mmap.mmap, position: int, encoding: _Encoding, depth: int)
 def _element(data: mmap.mmap, position: int, encoding: _Encoding) -> _Element:
     """Read tag, VR and length (PS3.5 7.1)."""
     try:
-        group, number = struct.unpack_from(encoding.endian + "HH", data, position)
+        group, number, vr, length = encoding.begin.unpack_from(data, position)
         tag = group << 16 | number
         if not encoding.explicit or group == _DELIMITER_GROUP:
-            (length,) = struct.unpack_from(encoding.endian + "I", data, position + 4)
+            (length,) = encoding.long.unpack_from(data, position + 4)
             return _Element(tag, b"", length, position + 8)
-        vr = data[position + 4 : position + 6]
         if vr in _LONG_VRS:
-            (length,) = struct.unpack_from(encoding.endian + "I", data, position + 8)
+            (length,) = encoding.long.unpack_from(data, position + 8)
             return _Element(tag, vr, length, position + 12)
-        (length,) = struct.unpack_from(encoding.endian + "H", data, position + 6)
     except struct.error:
         raise _truncated() from None
     if not (vr.isalpha() and vr.isupper()):

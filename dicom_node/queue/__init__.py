@@ -6,7 +6,6 @@ the promise: bytes are durable before a row speaks of them, and go only after th
 
 from __future__ import annotations
 
-import hashlib
 import stat
 import uuid
 from collections import Counter
@@ -24,7 +23,9 @@ from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
 from dicom_node.queue.room import Room
 from dicom_node.queue.selection import Selection
-from dicom_node.queue.spool import Sidecar, Spool
+from dicom_node.queue.sidecar import Sidecar
+from dicom_node.queue.sidecar import sha256 as sha256_of
+from dicom_node.queue.spool import Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
@@ -343,7 +344,7 @@ class Queue:
         """Whether its bytes are those that arrived; also when they have been sent and deleted since."""
         try:
             with self.spool.original_file(entry.id) as path:
-                return _sha256(path)[0] == entry.sha256
+                return sha256_of(path) == entry.sha256
         except FileNotFoundError:
             return True
         except OSError:
@@ -415,14 +416,8 @@ def _new_entry(
     incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority, sha256: str | None
 ) -> QueueEntry:
     try:
-        digest, size = (sha256, incoming.stat().st_size) if sha256 else _sha256(incoming)
+        digest, size = sha256 or sha256_of(incoming), incoming.stat().st_size
     except OSError as error:
         msg = f"a received file cannot be read: {error.strerror}"
         raise SpoolFull(msg) from None
     return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, digest, size, priority=priority)
-
-
-def _sha256(path: Path) -> tuple[str, int]:
-    """Return the digest of a file, and how many bytes it has."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +33,8 @@ except ImportError:  # there are wheels for Linux; what Python itself was built 
     import sqlite3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
@@ -111,7 +113,7 @@ class Database:
     ) -> _Result:
         """Carry out one transaction, again when it lost to another. ``work`` touches nothing but its connection."""
         try:
-            with (engine or self._engine).begin() as connection:
+            with self._turn(), (engine or self._engine).begin() as connection:
                 return work(connection)
         except OperationalError as error:
             said = str(error.orig)
@@ -126,6 +128,15 @@ class Database:
         with suppress(OperationalError), self._engine.execution_options(begin=()).connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
+    def _turn(self) -> AbstractContextManager[object]:
+        """Let processes write one after the other, as they come.
+
+        SQLite would have them try again and again, with pauses of up to a tenth of a second.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return nullcontext()
+        return _locked(Path(self._engine.url.database or "").parent)
+
     def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
         """Change one row in a transaction of its own; False when ``where`` does not hold for it."""
         return self._write(lambda connection: change(connection, table, where, **values)) == 1
@@ -134,6 +145,21 @@ class Database:
         """Carry out one transaction that writes nothing: what it reads belongs together."""
         with self._reading_engine.begin() as connection:
             return work(connection)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    # Not the file: to close it again would give up the locks that SQLite has on it.
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:  # what is wrong there, SQLite finds out as well
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def change(connection: Connection, table: Table, where: ColumnElement[bool], **values: object) -> int:

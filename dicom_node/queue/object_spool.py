@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.queue.copies import Copies
 from dicom_node.queue.object_store import AT_ONCE, REFUSALS, answer, check
+from dicom_node.queue.sidecar import Sidecar
 from dicom_node.queue.spool import (
-    Sidecar,
     checked_clean_name,
     checked_entry_id,
     clean_file,

@@ -10,7 +10,7 @@ study: what is before a delivery is found by an index. Times are seconds since t
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
@@ -30,7 +30,7 @@ from sqlalchemy import (
     text,
 )
 
-from dicom_node.model import Delivery, Origin, Priority, QueueEntry, SOPInstance, State
+from dicom_node.model import Delivery, Origin, Priority, QueueEntry, SOPInstance, State, values_of
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -147,7 +147,7 @@ def entry_of(row: RowMapping) -> QueueEntry:
 def row_of(entry: QueueEntry) -> dict[str, Any]:
     """Give the columns of ``instance`` that say what arrived."""
     arrived = {"id": entry.id, "sha256": entry.sha256, "size": entry.size, "release_destinations": []}
-    return {**arrived, **asdict(entry.instance), **asdict(entry.origin), "priority": int(entry.priority)}
+    return {**arrived, **values_of(entry.instance), **values_of(entry.origin), "priority": int(entry.priority)}
 
 
 def deliveries() -> Select[Any]:

@@ -3,8 +3,9 @@
 ::
 
     incoming/                     being written by a receiver
-    received/<id>.json            the sidecar: what arrived and where it came from, so that the ledger can be rebuilt
-    received/<id>.dcm             as it arrived, never altered
+    received/<id>.dcm             as it arrived, never altered; the sidecar (what arrived and where it came from, so
+                                  that the ledger can be rebuilt) is in it, where the file has room for that
+    received/<id>.json            the sidecar where it has none, as in older releases
     redacted/<id>.<attempts>.dcm  clean; a new file per attempt, so that a late worker cannot overwrite another's
 
 A file appears under its name only when it is whole: temporary file, fsync, rename, fsync of the directory. Names are
@@ -14,17 +15,15 @@ made of the node's own ids, never of anything off the wire. Files have mode 0600
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import time
 import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
-from dicom_node.model import Origin, Priority, SOPInstance
+from dicom_node.queue.sidecar import Sidecar, read_from, write_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -37,47 +36,11 @@ _REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]+)\.dcm")
 _BUFFER = 1 << 20
 
 _FREE_INODES = 32
-"""With fewer, nothing new is taken in: each association writes two files, and whatever is in hand another."""
+"""With fewer, nothing new is taken in: each association writes a file, and whatever is in hand another."""
 
 _LEDGER_SHARE = 4
 """The last part of ``minimum_free_bytes`` is not for clean files: without it the ledger could not be written, nothing
 would be sent, and so nothing be deleted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sidecar:
-    """What the ledger knows of an instance when it arrives.
-
-    ``sha256`` is the hexadecimal digest of the bytes, ``size`` their number.
-    """
-
-    instance: SOPInstance
-    origin: Origin
-    sha256: str
-    size: int
-    priority: Priority = Priority.MEDIUM
-
-    def to_json(self) -> bytes:
-        """Write it down."""
-        return json.dumps(asdict(self)).encode()
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Self:
-        """Read it back.
-
-        Raises
-        ------
-        ValueError
-            When this is not a whole sidecar; the message carries nothing of its content.
-        """
-        try:
-            content = json.loads(text)
-            instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
-            priority = Priority(content.pop("priority", Priority.MEDIUM))
-            return cls(instance, origin, **content, priority=priority)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            msg = "not a sidecar"
-            raise ValueError(msg) from None
 
 
 class CleanFile(NamedTuple):
@@ -177,7 +140,8 @@ class Spool:
     def put(self, incoming: Path, entry_id: str, sidecar: Sidecar) -> Path:
         """Take a received file in; it is durable, with its sidecar, when this returns.
 
-        The sidecar comes first, so that bytes that stand here can always be told apart. ``entry_id`` has to be new.
+        The sidecar comes first, so that bytes that stand here can always be told apart: into the file, where it is
+        durable with it by one sync. ``entry_id`` has to be new.
 
         Raises
         ------
@@ -186,13 +150,11 @@ class Spool:
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
-            with _appearing(note) as begun:
-                begun.write(sidecar.to_json())
-                _start_writing(begun)
-                with refusals():
-                    incoming.chmod(0o600)
-                    _sync_file(incoming)
-            with refusals():
+            with refusals(), incoming.open("r+b", buffering=0) as file:
+                os.fchmod(file.fileno(), 0o600)
+                if not write_into(file.fileno(), sidecar):
+                    _write_whole(note, lambda beside: beside.write(sidecar.to_json()))
+                _sync_file(file.fileno())
                 incoming.replace(path)
                 _sync_directory(self._received)
         except SpoolFull:
@@ -239,7 +201,8 @@ class Spool:
         OSError, ValueError
             When it is missing or cannot be read, or is not a sidecar.
         """
-        return Sidecar.from_json(self._sidecar(entry_id).read_bytes())
+        inside = read_from(self.original(entry_id))
+        return Sidecar.from_json(self._sidecar(entry_id).read_bytes() if inside is None else inside)
 
     def entry_ids(self) -> Iterator[str]:
         """Every entry whose bytes are here."""
@@ -442,14 +405,6 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def _start_writing(file: BinaryIO) -> None:
-    """Let the disk begin with what was written: of two files that are synced one after the other, one then waits."""
-    file.flush()
-    if hasattr(os, "posix_fadvise"):
-        with refusals():
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as file:
         left = os.fstat(file.fileno()).st_size
@@ -468,17 +423,20 @@ def _remove(*paths: Path) -> None:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Let what the file system refuses become the spool's error; not with its own text, which quotes the path."""
+    """Let what the file system refuses become the spool's error."""
     try:
         yield
     except OSError as error:
-        msg = f"the spool cannot be written: {error.strerror}"
-        raise SpoolFull(msg) from None
+        raise refusal_of(error) from None
 
 
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def refusal_of(error: OSError) -> SpoolFull:
+    """Return the spool's error for one of the file system; not with its own text, which quotes the path."""
+    return SpoolFull(f"the spool cannot be written: {error.strerror}")
+
+
+def _sync_file(descriptor: int) -> None:
+    os.fsync(descriptor)
 
 
 def _sync_directory(directory: Path) -> None:

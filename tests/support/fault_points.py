@@ -63,8 +63,8 @@ def _appears_in(folder: str, suffix: str) -> Callable[..., bool]:
 
 POINTS = {
     "redact: claiming": Point("redact", "before", "dicom_node.queue.ledger:lease"),
-    "received: sidecar renamed": Point("receive", "after", "pathlib:Path.replace", _appears_in("received", ".json")),
-    "received: written": Point("receive", "before", "dicom_node.queue.spool:_sync_file"),
+    "received: written": Point("receive", "before", "dicom_node.queue.spool:write_into"),
+    "received: sidecar written": Point("receive", "before", "dicom_node.queue.spool:_sync_file"),
     "received: synced": Point("receive", "after", "dicom_node.queue.spool:_sync_file"),
     "received: renamed": Point("receive", "after", "pathlib:Path.replace", _appears_in("received", ".dcm")),
     "received: row": Point("receive", "after", "dicom_node.queue.ledger:Ledger.accept"),

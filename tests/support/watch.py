@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
+from dicom_node.queue.sidecar import sha256
 from tests.support.processes import wait_until
 from tests.support.wire import ASSOCIATE_AC, RELEASE, Wire, associate_rq
 
@@ -75,8 +76,8 @@ class Watch:
         for entry in (summary.entry for summary in self._node.entries()):
             if entry.id not in self._stored:
                 path = self._node.data_dir / "spool" / "received" / f"{entry.id}.dcm"
-                whole, self._stored[entry.id] = _hashes(path)
-                assert whole == entry.sha256
+                assert sha256(path) == entry.sha256
+                self._stored[entry.id] = _data_set_hash_of(path)
         assert self.confirmed <= set(self._stored.values()) <= self.confirmed | self.possible
 
     def nothing_is_left_over(self) -> None:
@@ -127,13 +128,11 @@ def parts_of(image: Path) -> tuple[str, str, str, bytes]:
     return str(dataset.SOPClassUID), str(meta.TransferSyntaxUID), str(dataset.SOPInstanceUID), data_set
 
 
-def _hashes(path: Path) -> tuple[str, str]:
-    """Hash a file as a whole, and its data set."""
+def _data_set_hash_of(path: Path) -> str:
     with path.open("rb") as file:
-        whole = hashlib.file_digest(file, "sha256").hexdigest()
         file.seek(140)
         file.seek(144 + struct.unpack("<I", file.read(4))[0])
-        return whole, hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_set_hash(data_set: bytes) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 from pydicom import dcmread
 
 from dicom_node.errors import SpoolFull
+from dicom_node.queue.sidecar import sha256
 from dicom_node.storage_scp_file import IncomingFile
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def test_it_is_what_was_written_with_its_digest_and_meta_information(tmp_path: P
     for _ in range(3):
         file.write(memoryview(b"\x08\0\x60\0CS\x02\0CT"))
     file.finish()
-    content = file.path.read_bytes()
-    assert (file.size, file.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (file.size, file.sha256) == (file.path.stat().st_size, sha256(file.path))
     meta = dcmread(file.path, stop_before_pixels=True).file_meta
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == UIDS
 

@@ -1,0 +1,114 @@
+"""What the ledger knows of an instance when it arrives, kept with the bytes so that a lost ledger can be rebuilt.
+
+In a file that leaves room for it, it stands in the File Meta Information, as Private Information (0002,0102) (PS3.10
+7.1): what is one file is durable by one sync. Digests are of the file as it would be without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from dicom_node.model import Origin, Priority, SOPInstance, values_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CREATOR = b"2.25.30378307730481767096438782147372366579\0"
+_LENGTH = 1024
+_ROOM_BEGINS = struct.pack("<HH2sH", 2, 0x0100, b"UI", len(_CREATOR)) + _CREATOR
+_ROOM_BEGINS += struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, _LENGTH)
+ROOM = _ROOM_BEGINS + b" " * _LENGTH
+"""The last elements of a File Meta Information that leaves room for a sidecar."""
+
+_BEFORE_META = struct.Struct("<128s4sHH2sHI")
+_GROUP_LENGTH = 2, 0, b"UL", 4
+_LONGEST_META = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What the ledger knows of an instance when it arrives.
+
+    ``sha256`` is the hexadecimal digest of the bytes, ``size`` their number.
+    """
+
+    instance: SOPInstance
+    origin: Origin
+    sha256: str
+    size: int
+    priority: Priority = Priority.MEDIUM
+
+    def to_json(self) -> bytes:
+        """Write it down."""
+        what, whence = values_of(self.instance), values_of(self.origin)
+        arrived = {"sha256": self.sha256, "size": self.size, "priority": int(self.priority)}
+        return json.dumps({"instance": what, "origin": whence, **arrived}).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Read it back.
+
+        Raises
+        ------
+        ValueError
+            When this is not a whole sidecar; the message carries nothing of its content.
+        """
+        try:
+            content = json.loads(text)
+            instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
+            priority = Priority(content.pop("priority", Priority.MEDIUM))
+            return cls(instance, origin, **content, priority=priority)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            msg = "not a sidecar"
+            raise ValueError(msg) from None
+
+
+def file_meta(elements: bytes) -> bytes:
+    """Return preamble and File Meta Information (PS3.10 7.1) of these elements, without their group length."""
+    return _BEFORE_META.pack(bytes(128), b"DICM", *_GROUP_LENGTH, len(elements)) + elements
+
+
+def write_into(descriptor: int, sidecar: Sidecar) -> bool:
+    """Write a sidecar where a file has room for it; False, and nothing written, where it has none."""
+    head = _head(descriptor)
+    text = sidecar.to_json()
+    if head is None or len(text) > _LENGTH:
+        return False
+    return os.pwrite(descriptor, text, len(head) - _LENGTH) == len(text)
+
+
+def read_from(path: Path) -> bytes | None:
+    """Read what stands where a file has room for a sidecar; None where it has none."""
+    with path.open("rb", buffering=0) as file:
+        head = _head(file.fileno())
+    text = head[-_LENGTH:].rstrip(b" ") if head else b""
+    return text or None
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a file, as it would be without a sidecar in it."""
+    with path.open("rb") as file:
+        head = _head(file.fileno())
+        digest = hashlib.sha256()
+        if head is not None:
+            digest.update(file_meta(head[_BEFORE_META.size : -len(ROOM)]))
+            file.seek(len(head))
+        return hashlib.file_digest(file, lambda: digest).hexdigest()
+
+
+def _head(descriptor: int) -> bytes | None:
+    """Read preamble and File Meta Information; None where they leave no room for a sidecar."""
+    before = os.pread(descriptor, _BEFORE_META.size, 0)
+    if len(before) < _BEFORE_META.size:
+        return None
+    _, prefix, *element, length = _BEFORE_META.unpack(before)
+    if prefix != b"DICM" or tuple(element) != _GROUP_LENGTH or not len(ROOM) <= length <= _LONGEST_META:
+        return None
+    head = os.pread(descriptor, _BEFORE_META.size + length, 0)
+    is_there = len(head) == _BEFORE_META.size + length and head[-len(ROOM) :].startswith(_ROOM_BEGINS)
+    return head if is_there else None
