@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dicom_node.errors import Defer, Hold, SpoolFull
 from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
+from dicom_node.queue.sidecar import copy_without
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
 from dicom_node.routes import matching_route, priority_of
@@ -63,7 +63,7 @@ def redact_instance(
         if policy == "pass":
             instance, redaction = entry.instance, Redaction(Outcome.PASSED)
             with original.open("rb") as source:
-                path, size = _written(spool, entry, lambda file: shutil.copyfileobj(source, file))
+                path, size = _written(spool, entry, lambda file: copy_without(source, file))
         else:
             dataset = read(original)
             # A release is an operator's word for this one instance: its policy alone, without what a route adds.

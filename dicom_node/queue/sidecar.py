@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dicom_node.model import Origin, Priority, SOPInstance, values_of
 
@@ -93,12 +94,23 @@ def read_from(path: Path) -> bytes | None:
 def sha256(path: Path) -> str:
     """Return the digest of a file, as it would be without a sidecar in it."""
     with path.open("rb") as file:
-        head = _head(file.fileno())
-        digest = hashlib.sha256()
-        if head is not None:
-            digest.update(file_meta(head[_BEFORE_META.size : -len(ROOM)]))
-            file.seek(len(head))
+        digest = hashlib.sha256(_begin(file))
         return hashlib.file_digest(file, lambda: digest).hexdigest()
+
+
+def copy_without(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy a file as it would be without a sidecar in it: what it says of the sender is the node's own."""
+    target.write(_begin(source))
+    shutil.copyfileobj(source, target)
+
+
+def _begin(file: BinaryIO) -> bytes:
+    """Go to the end of a sidecar's room, if there is one; return what stands before, as it would be without."""
+    head = _head(file.fileno())
+    if head is None:
+        return b""
+    file.seek(len(head))
+    return file_meta(head[_BEFORE_META.size : -len(ROOM)])
 
 
 def _head(descriptor: int) -> bytes | None:

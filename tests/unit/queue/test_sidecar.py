@@ -13,7 +13,7 @@ from pydicom import dcmread
 
 from dicom_node.model import Origin, Priority, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
-from dicom_node.queue.sidecar import ROOM, file_meta, sha256
+from dicom_node.queue.sidecar import ROOM, copy_without, file_meta, sha256
 from dicom_node.redaction import part10
 from dicom_node.storage_scp_file import IncomingFile
 from tests.support.ledgers import empty
@@ -96,6 +96,19 @@ def test_digests_are_those_of_the_file_without_it_as_in_older_releases(queue: Qu
     assert (file.sha256, sha256(file.path)) == (without, without)
     queue.spool.put(file.path, ENTRY, Sidecar(INSTANCE, ORIGIN, without, file.size))
     assert sha256(original(queue, ENTRY)) == without
+
+
+def test_a_copy_says_nothing_of_where_it_came_from(queue: Queue, tmp_path: Path) -> None:
+    file = received(queue)
+    content = file.path.read_bytes()
+    queue.spool.put(file.path, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
+    copy = tmp_path / "copy"
+    with original(queue, ENTRY).open("rb") as source, copy.open("wb") as target:
+        copy_without(source, target)
+    assert copy.read_bytes() == file_meta(content[144 : content.index(ROOM)]) + DATA_SET
+    with copy.open("rb") as source, io.BytesIO() as target:
+        copy_without(source, target)
+        assert target.getvalue() == copy.read_bytes()
 
 
 def test_what_an_older_release_has_taken_in_is_the_same_instance(queue: Queue) -> None:
