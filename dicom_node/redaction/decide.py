@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SURE = 0.85
 """Confidence from which a reading may spare text in ``keep-safe-text``."""
 
-SURE_OF_MARK = 0.95
+SURE_OF_MARK = 0.9
 """The same for a mark of one or two letters: specks and parts of organs read as those."""
 
 MARK = 2

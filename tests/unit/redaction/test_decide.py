@@ -33,7 +33,7 @@ def goes(policy: str, text: str, confidence: float = 0.99) -> bool:
 )
 def test_technical_text_stays_where_it_is_read_surely(text: str) -> None:
     assert not goes("keep-safe-text", text)
-    assert goes("keep-safe-text", text, 0.94 if len(text) <= 2 else 0.84)
+    assert goes("keep-safe-text", text, 0.89 if len(text) <= 2 else 0.84)
     assert not Decision("all-text", image(np.zeros((1, 4, 4), "u1"))).reads
 
 
