@@ -54,5 +54,12 @@ def turns(picture: Picture, box: Box, inset: float = INSET) -> list[Picture]:
     may_be_turned = box.height > UPRIGHT * box.width
     across, along = (round(part * min(box.height, box.width)) for part in (inset, INSET_AT_ENDS))
     down, sideways = (along, across) if may_be_turned else (across, along)
-    part = picture[box.row + down : box.row + box.height - down, box.column + sideways : box.column + box.width - sideways]
+    rows, columns = picture.shape[:2]
+    part = picture[_without(down, box.row, box.height, rows), _without(sideways, box.column, box.width, columns)]
     return [np.rot90(part, -1).copy(), np.rot90(part, 1).copy()] if may_be_turned else [part]
+
+
+def _without(inset: int, first: int, length: int, most: int) -> slice:
+    """Leave padding out at both ends; there is none where the picture ends."""
+    last = first + length
+    return slice(first + inset if first > 0 else first, last - inset if last < most else last)
