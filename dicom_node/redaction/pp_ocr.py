@@ -43,7 +43,7 @@ CERTAIN = 0.95
 PARTLY = 0.8
 """Most confidence of a reading that leaves a place unread at an end, as long as the line is high.
 
-The detector has seen letters there: they may have sunk, and what can be read ("D 54" of an ID) is not what stands there.
+The detector saw letters there. They may have sunk: then what can be read ("D:54") is not what stands there (an ID).
 """
 
 MODELS = files("dicom_node.redaction") / "models"
