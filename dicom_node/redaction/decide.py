@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from dicom_node.redaction.reading import Reading
 
 SURE = 0.85
-"""Confidence from which a reading may spare text in ``keep-safe-text``."""
+"""Confidence from which a reading may spare text; in ``phi-only`` text that is not known to be safe."""
 
-SURE_OF_MARK = 0.95
+SURE_OF_MARK = 0.9
 """The same for a mark of one or two letters: specks and parts of organs read as those."""
 
 MARK = 2
@@ -86,7 +86,8 @@ class Decision:
         if is_safe(text, self._safe_text):
             return Verdict(goes=self._policy == "keep-safe-text" and not _is_sure(text, reading.confidence))
         kind = kind_of_identity(text, self._safe_text, self._spacy_model)
-        return Verdict(goes=self._policy == "keep-safe-text" or bool(kind), kind=kind)
+        stays = self._policy == "phi-only" and not kind and reading.confidence >= SURE
+        return Verdict(goes=not stays, kind=kind)
 
 
 def _is_sure(text: str, confidence: float) -> bool:

@@ -17,10 +17,12 @@ import numpy as np
 from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, tiles, unknown
 from dicom_node.redaction.gate import Gate
 from dicom_node.redaction.onnx import network_input, session
-from dicom_node.redaction.reading import Reading, longest, surest, turns
+from dicom_node.redaction.reading import CLOSE, INSET, Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from dicom_node.redaction.boxes import Map
     from dicom_node.redaction.render import Picture
@@ -34,6 +36,15 @@ STRIDE = 32
 
 READ_HEIGHT = 48
 """Height of a line as the recogniser takes it."""
+
+CERTAIN = 0.95
+"""Confidence below which a line is read again, cut out closer."""
+
+PARTLY = 0.8
+"""Most confidence of a reading that leaves a place unread at an end, as long as the line is high.
+
+The detector saw letters there. They may have sunk: then what can be read ("D:54") is not what stands there (an ID).
+"""
 
 MODELS = files("dicom_node.redaction") / "models"
 
@@ -98,7 +109,13 @@ class PaddleDetector:
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`dicom_node.redaction.TextDetector`."""
-        return surest([longest([self._read_line(line) for line in turns(picture, box)]) for picture in pictures])
+        readings = self._readings(pictures, box, INSET)
+        if surest(readings).confidence < CERTAIN:
+            readings += self._readings(pictures, box, CLOSE)
+        return surest(readings)
+
+    def _readings(self, pictures: Sequence[Picture], box: Box, inset: float) -> list[Reading]:
+        return [longest([self._read_line(line) for line in turns(picture, box, inset)]) for picture in pictures]
 
     def _found(self, picture: Picture, looks: Iterable[tuple[Box, float, Marking]]) -> Iterator[Box]:
         rows, columns = picture.shape[:2]
@@ -129,14 +146,21 @@ class PaddleDetector:
 
     def _read_line(self, line: Picture) -> Reading:
         width = max(READ_HEIGHT, round(line.shape[1] * READ_HEIGHT / line.shape[0]))
-        resized = cv2.resize(line, (width, READ_HEIGHT), interpolation=cv2.INTER_CUBIC)
-        return self._decoded(self._read.run(None, {"x": network_input(resized)})[0][0])
+        resized = cv2.resize(line, (width, READ_HEIGHT), interpolation=cv2.INTER_LINEAR)
+        return self._decoded(self._read.run(None, {"x": network_input(resized)})[0][0], width)
 
-    def _decoded(self, scores: Map) -> Reading:
+    def _decoded(self, scores: Map, width: int) -> Reading:
         """CTC: the best character at each place, repeats joined, blanks dropped."""
         best = scores.argmax(axis=1)
         kept = [i for i, code in enumerate(best) if code and (i == 0 or code != best[i - 1])]
         if not kept:
             return Reading("", 0.0)
-        text = "".join(self._characters[best[i]] for i in kept)
-        return Reading(text.strip(), float(np.mean([scores[i, best[i]] for i in kept])))
+        text = "".join(self._characters[best[i]] for i in kept).strip()
+        confidence = float(np.mean([scores[i, best[i]] for i in kept]))
+        return Reading(text, min(confidence, PARTLY) if _longest_end(best, width) >= READ_HEIGHT else confidence)
+
+
+def _longest_end(codes: NDArray[np.int64], width: int) -> float:
+    """Return how many pixels before the first character, or behind the last one, nothing was read."""
+    read = np.flatnonzero(codes)
+    return float(max(read[0], len(codes) - 1 - read[-1])) * width / len(codes)

@@ -21,7 +21,11 @@ UPRIGHT = 1.3
 """How many times higher than wide a box is whose line may run down, or up."""
 
 INSET = 0.08
-"""Of a box's shorter side: so much of its padding is left out on each side; a recogniser wants a line that fills it."""
+CLOSE = 0.15
+"""Of a box's shorter side: so much of its padding is left out above and below, when it is read, and when read again."""
+
+INSET_AT_ENDS = 0.15
+"""The same before and behind a line; a recogniser wants a line that fills its picture."""
 
 
 class Reading(NamedTuple):
@@ -45,11 +49,17 @@ def longest(readings: Sequence[Reading]) -> Reading:
     return max(readings, key=lambda reading: reading.confidence * sum(map(str.isalnum, reading.text)))
 
 
-def turns(picture: Picture, box: Box) -> list[Picture]:
+def turns(picture: Picture, box: Box, inset: float = INSET) -> list[Picture]:
     """Cut a line out, upright: as it stands, and turned to both sides where it may run down or up."""
-    inset = round(INSET * min(box.height, box.width))
-    rows = slice(box.row + inset, box.row + box.height - inset)
-    part = picture[rows, box.column + inset : box.column + box.width - inset]
-    if box.height <= UPRIGHT * box.width:
-        return [part]
-    return [np.rot90(part, -1).copy(), np.rot90(part, 1).copy()]
+    may_be_turned = box.height > UPRIGHT * box.width
+    across, along = (round(part * min(box.height, box.width)) for part in (inset, INSET_AT_ENDS))
+    down, sideways = (along, across) if may_be_turned else (across, along)
+    rows, columns = picture.shape[:2]
+    part = picture[_without(down, box.row, box.height, rows), _without(sideways, box.column, box.width, columns)]
+    return [np.rot90(part, -1).copy(), np.rot90(part, 1).copy()] if may_be_turned else [part]
+
+
+def _without(inset: int, first: int, length: int, most: int) -> slice:
+    """Leave padding out at both ends; there is none where the picture ends."""
+    last = first + length
+    return slice(first + inset if first > 0 else first, last - inset if last < most else last)

@@ -25,6 +25,9 @@ _TO_LETTERS = str.maketrans("015", "OIS")
 
 _NUMBER = re.compile(r"(?:\d[OoQDIlSs\d]*|(?<![A-Za-z\d])[OoQIlSs]{1,3}[.,]?\d[OoQDIlSs\d]*)(?![A-Za-z])")
 _WORD = re.compile(r"(?<![^\W_])[A-Za-z015]{2,12}(?![^\W_])")
+_RING = re.compile(r"(?<=[A-Za-z])0(?=[A-Za-z])|(?<=[A-Za-z]{2})0(?![\d.,])")
+"""A digit between letters, or behind a word of them: none of a number."""
+
 _SMALL_L = re.compile(r"\bl(?=[A-Z])")
 
 
@@ -54,7 +57,8 @@ def is_legible(text: str, confidence: float) -> bool:
 
 def repaired(text: str) -> str:
     """Return a reading in which letters in numbers are digits, and digits in words letters: ``F0V 35O`` is FOV 350."""
-    numbers = _NUMBER.sub(lambda found: found[0].translate(_TO_DIGITS), _SMALL_L.sub("I", text))
+    words = _RING.sub("O", _SMALL_L.sub("I", text))
+    numbers = _NUMBER.sub(lambda found: found[0].translate(_TO_DIGITS), words)
     return _WORD.sub(_as_word, numbers)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dicom_node.redaction.boxes import Box, Marking, boxes_in, contains, cut_back, joined, tiles
-from dicom_node.redaction.reading import Reading, longest, surest, turns
+from dicom_node.redaction.reading import CLOSE, Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from dicom_node.redaction.pp_ocr import PaddleDetector
@@ -55,6 +55,15 @@ def test_a_line_that_runs_down_or_up_is_read_both_ways_and_the_longer_reading_co
     assert np.array_equal(np.rot90(down, 2), up)
     assert len(turns(picture, Box(0, 0, 10, 10))) == 1
     assert longest([Reading("石", 0.99), Reading("DOE JANE", 0.9)]).text == "DOE JANE"
+
+
+def test_padding_is_left_out_of_what_is_read_but_no_letter_where_the_picture_ends() -> None:
+    picture = np.zeros((100, 200, 3), np.uint8)
+    assert [line.shape for line in turns(picture, Box(10, 10, 20, 60))] == [(16, 54, 3)]
+    assert [line.shape for line in turns(picture, Box(10, 10, 20, 60), CLOSE)] == [(14, 54, 3)]
+    assert [line.shape for line in turns(picture, Box(0, 0, 20, 60))] == [(18, 57, 3)]
+    assert [line.shape for line in turns(picture, Box(80, 140, 20, 60))] == [(18, 57, 3)]
+    assert [line.shape for line in turns(picture, Box(0, 10, 60, 20))] == [(16, 57, 3)] * 2
 
 
 def test_views_that_read_different_things_are_not_sure() -> None:

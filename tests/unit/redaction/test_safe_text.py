@@ -55,7 +55,10 @@ def test_rows_of_items_are_safe_with_and_without_blanks(text: str) -> None:
     assert is_safe(text)
 
 
-@pytest.mark.parametrize("text", ["F0V 35O", "5L 5.0", "1M 42", "lM 42", "SUP1NE", "TR 45OO TE 9O", "kV l20", "5upine"])
+@pytest.mark.parametrize(
+    "text",
+    ["F0V 35O", "5L 5.0", "1M 42", "lM 42", "SUP1NE", "TR 45OO TE 9O", "kV l20", "5upine", "L ML0", "RML0", "F0V350"],
+)  # fmt: skip
 def test_letters_and_digits_that_are_taken_for_each_other_are_repaired(text: str) -> None:
     assert is_safe(text)
 
@@ -64,7 +67,8 @@ def test_letters_and_digits_that_are_taken_for_each_other_are_repaired(text: str
     "text",
     ["", " ", ".", "35", "120 250", "56Y", "3M", "GA 20w3d", "70 kg", "12:34:56", "10/12/19", "2.1.70", "12 03 1970",
      "Ex: 1234", "ACC 1234", "SSN 1234", "L1234", "D123", "ST1234", "SE12345", "A12", "B1 C2", "Pat ID 898",
-     "DOE 120 kV", "kV 120 DOE", "L TAN", "LI", "MA", "L DOE", "J. DOE", "M", "LR", "1.2.840", "LAKEVIEW CT"],
+     "DOE 120 kV", "kV 120 DOE", "L TAN", "LI", "MA", "L DOE", "J. DOE", "M", "LR", "1.2.840", "LAKEVIEW CT",
+     "R0E", "D0E", "MRN0", "A0B1", "LE0 C0X"],
 )  # fmt: skip
 def test_what_tells_of_a_person_a_place_a_date_or_an_examination_is_not(text: str) -> None:
     assert not is_safe(text)
