@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
+from dicom_node.queue.files import refusal_of, refusals
 from dicom_node.queue.sidecar import ROOM, file_meta
-from dicom_node.queue.spool import refusal_of, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from dicom_node.queue.spool import refusals
+from dicom_node.queue.files import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

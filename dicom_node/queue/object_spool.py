@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.queue.copies import Copies
+from dicom_node.queue.files import refusals, spool_file
 from dicom_node.queue.object_store import AT_ONCE, REFUSALS, answer, check
 from dicom_node.queue.sidecar import Sidecar
 from dicom_node.queue.spool import (
@@ -31,8 +32,6 @@ from dicom_node.queue.spool import (
     checked_entry_id,
     clean_file,
     is_entry_id,
-    refusals,
-    spool_file,
 )
 
 if TYPE_CHECKING:

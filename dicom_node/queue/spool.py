@@ -14,27 +14,31 @@ made of the node's own ids, never of anything off the wire. Files have mode 0600
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import time
-import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
+from dicom_node.queue.files import (
+    age_of,
+    overwrite,
+    refusals,
+    remove,
+    size_of,
+    sync_directory,
+    sync_file,
+    write_whole,
+)
 from dicom_node.queue.sidecar import Sidecar, read_from, write_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
-    from _typeshed import ReadableBuffer
 
 _ENTRY_ID = re.compile(r"[0-9a-f]{32}")
 _REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]+)\.dcm")
-_BUFFER = 1 << 20
-
 _FREE_INODES = 32
 """With fewer, nothing new is taken in: each association writes a file, and whatever is in hand another."""
 
@@ -82,8 +86,8 @@ class Spool:
             for directory in (self.root, self.incoming, self._received, self._redacted):
                 directory.mkdir(mode=0o700, exist_ok=True)
                 _refuse_if_shared(directory)
-            _sync_directory(self.root)
-            _sync_directory(self.root.parent)
+            sync_directory(self.root)
+            sync_directory(self.root.parent)
         except OSError as error:
             msg = f"spool {self.root}: cannot be prepared: {error.strerror}"
             raise ConfigurationError(msg) from None
@@ -153,13 +157,13 @@ class Spool:
             with refusals(), incoming.open("r+b", buffering=0) as file:
                 os.fchmod(file.fileno(), 0o600)
                 if not write_into(file.fileno(), sidecar):
-                    _write_whole(note, lambda beside: beside.write(sidecar.to_json()))
-                _sync_file(file.fileno())
+                    write_whole(note, lambda beside: beside.write(sidecar.to_json()))
+                sync_file(file.fileno())
                 incoming.replace(path)
-                _sync_directory(self._received)
+                sync_directory(self._received)
         except SpoolFull:
             # None of it may be synced again: the kernel can have dropped what it did not write, and says so only once.
-            _remove(path, note, incoming)
+            remove(path, note, incoming)
             raise
         return path
 
@@ -222,12 +226,12 @@ class Spool:
             comes through as it is.
         """
         path = self.redacted(f"{entry_id}.{attempts}.dcm")
-        _write_whole(path, write)
+        write_whole(path, write)
         try:
             with refusals():
-                _sync_directory(self._redacted)
+                sync_directory(self._redacted)
         except SpoolFull:
-            _remove(path)
+            remove(path)
             raise
         return path
 
@@ -235,7 +239,7 @@ class Spool:
         """Every clean file that was written so long ago."""
         for path in self._redacted.iterdir():
             file = clean_file(path.name)
-            if file and _age(path) >= older_than_seconds:
+            if file and age_of(path) >= older_than_seconds:
                 yield file
 
     def remove_redacted(self, name: str) -> None:
@@ -245,7 +249,7 @@ class Spool:
     def used_bytes(self) -> int:
         """Count what is on the disk, whatever the ledger says."""
         paths = (path for directory in (self.incoming, self._received, self._redacted) for path in directory.iterdir())
-        return sum(_size(path) for path in paths)
+        return sum(size_of(path) for path in paths)
 
     def check_there(self) -> None:
         """See that the spool is there: where a disk is not mounted, a missing file says nothing.
@@ -260,7 +264,7 @@ class Spool:
 
     def age(self, entry_id: str) -> float:
         """Seconds since the bytes of an entry were written; 0 when they are gone."""
-        return _age(self.original(entry_id))
+        return age_of(self.original(entry_id))
 
     def remove(self, entry_id: str, attempts: int) -> None:
         """Delete the bytes of an entry, its clean files of up to ``attempts`` attempts, and at last its sidecar.
@@ -286,7 +290,7 @@ class Spool:
         clean = [self.redacted(f"{entry_id}.{attempt}.dcm") for attempt in range(attempts + 1)]
         for path in (self.original(entry_id), *clean, self._sidecar(entry_id)):
             with suppress(FileNotFoundError):
-                _overwrite(path)
+                overwrite(path)
 
     def sweep(self, older_than_seconds: float, keep: Container[str] = frozenset()) -> int:
         """Delete what a crash left behind, and say how many files that was.
@@ -297,7 +301,7 @@ class Spool:
         swept = 0
         for directory in (self.incoming, self._received, self._redacted):
             for path in directory.iterdir():
-                if self._is_waste(path, keep) and _age(path) >= older_than_seconds:
+                if self._is_waste(path, keep) and age_of(path) >= older_than_seconds:
                     path.unlink(missing_ok=True)
                     swept += 1
         return swept
@@ -350,112 +354,3 @@ def _refuse_if_shared(directory: Path) -> None:
     if status.st_mode & 0o077:
         msg = f"spool {directory}: others may read or write there; allowed is mode 0700 (chmod 700)"
         raise ConfigurationError(msg)
-
-
-class _Raw(io.FileIO):
-    """Remembers what the file system refused: a writer makes other errors of it, and has errors of its own."""
-
-    refusal: SpoolFull | None = None
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        try:
-            with refusals():
-                return super().write(data)
-        except SpoolFull as full:
-            self.refusal = full
-            raise
-
-
-@contextmanager
-def spool_file(descriptor: int) -> Iterator[BinaryIO]:
-    """Lend a file to a writer; SpoolFull where the file system refused something, whatever the writer made of it."""
-    raw = _Raw(descriptor, "w")
-    try:
-        with io.BufferedWriter(raw, _BUFFER) as file:
-            yield file
-    except Exception:
-        if raw.refusal is not None:
-            raise raw.refusal from None
-        raise
-
-
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``path`` appear with all of its bytes on the disk, or not at all; its directory is the caller's to sync."""
-    with _appearing(path) as file:
-        write(file)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """Let ``path`` appear, at the end, with all that was written until then on the disk; after an error, not at all."""
-    # A name of its own: after a lost ledger two workers may carry the same attempt number.
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with refusals():
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with spool_file(descriptor) as file:
-            yield file
-            file.flush()
-            with refusals():
-                os.fsync(descriptor)
-        with refusals():
-            temporary.replace(path)
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def _overwrite(path: Path) -> None:
-    with path.open("r+b") as file:
-        left = os.fstat(file.fileno()).st_size
-        while left:
-            left -= file.write(bytes(min(left, _BUFFER)))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _remove(*paths: Path) -> None:
-    """Delete what was begun, as far as the file system lets it."""
-    for path in paths:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Let what the file system refuses become the spool's error."""
-    try:
-        yield
-    except OSError as error:
-        raise refusal_of(error) from None
-
-
-def refusal_of(error: OSError) -> SpoolFull:
-    """Return the spool's error for one of the file system; not with its own text, which quotes the path."""
-    return SpoolFull(f"the spool cannot be written: {error.strerror}")
-
-
-def _sync_file(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
