@@ -130,18 +130,14 @@ class Chaos:
         modality.wait()
         self._wait(set(modality.confirmed))
         self.seconds, self.refused = time.monotonic() - started, modality.resent
-        return balance(modality.confirmed, self._held(), self.pacs.arrivals())
+        return balance(modality.confirmed, self.node.held(), self.pacs.arrivals())
 
     def _wait(self, confirmed: set[str]) -> None:
         seen, since = -1, time.monotonic()
         while time.monotonic() - since < _PATIENCE:
             arrived = set(self.pacs.arrivals())
-            if confirmed <= arrived | self._held() and self.node.counts().keys() <= {"SENT", "HELD"}:
+            if confirmed <= arrived | self.node.held() and self.node.counts().keys() <= {"SENT", "HELD"}:
                 return
             if len(arrived) > seen:
                 seen, since = len(arrived), time.monotonic()
             time.sleep(0.5)
-
-    def _held(self) -> set[str]:
-        held = [each for each in self.node.entries() if each.state == "HELD" and each.reason]
-        return {each.entry.instance.sop_instance_uid for each in held}

@@ -204,6 +204,11 @@ class Node:
         """Delete every row of its ledger, under its hands if it runs."""
         empty(self._ledger_url)
 
+    def held(self) -> set[str]:
+        """Find what is held for a reason, by SOP Instance UID."""
+        held = [each for each in self.entries() if each.state == "HELD" and each.reason]
+        return {each.entry.instance.sop_instance_uid for each in held}
+
     def reconcile(self) -> None:
         """Let ledger and spool agree at once, as its supervisor does every minute; when nothing is in hand."""
         with closing(self._ledger()) as ledger:

@@ -72,8 +72,7 @@ class Soak:
         while time.monotonic() < until:
             self._batch()
         wait_until("all is sent or held", self._is_at_rest, self._node.counts)
-        held = {each.entry.instance.sop_instance_uid for each in self._node.entries() if each.state == "HELD"}
-        return balance(self.sent, held, self._pacs.arrivals())
+        return balance(self.sent, self._node.held(), self._pacs.arrivals())
 
     def growth(self) -> list[Growth]:
         """Compare what each process held early and late, of those that lived long enough to tell."""

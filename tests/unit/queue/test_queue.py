@@ -9,7 +9,7 @@ import pytest
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Kept, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
-from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool, open_queue
+from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, open_queue
 from tests.support.ledgers import empty
 from tests.support.processes import free_port
 from tests.support.spools import content, damage, lose, make_spool, names
@@ -327,11 +327,11 @@ def test_a_row_whose_bytes_are_back_goes_on(queue: Queue) -> None:
     assert claimed(queue).id == entry_id
 
 
+# A store that is away: tests/acceptance/test_object_store.py.
+@pytest.mark.parametrize("spool_url", [""], ids=["directory"])
 def test_while_the_spool_is_not_there_no_row_is_held(queue: Queue) -> None:
     entry_id = accept(queue)
     root = queue.spool.incoming.parent
-    if not isinstance(queue.spool, Spool):
-        return  # a store that is away: tests/acceptance/test_object_store.py
     away = root.rename(root.with_name("not mounted"))
     with pytest.raises(SpoolFull):
         queue.reconcile()
