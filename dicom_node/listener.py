@@ -5,6 +5,7 @@ The supervisor opens both, and hands them to every receiver (``docs/decisions/00
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Listener:
             msg = f"receive: {receive.host} port {receive.port}: cannot be listened on: {error.strerror}"
             raise ConfigurationError(msg) from None
         listening.settimeout(0)
-        return cls(listening, tempfile.TemporaryFile(), is_shared)
+        return cls(listening, _memory(), is_shared)
 
     @classmethod
     def inherited(cls, descriptors: Sequence[int], *, is_shared: bool) -> Self:
@@ -71,3 +72,10 @@ class Listener:
         """Listen no more, as far as this process goes."""
         self.socket.close()
         self.associations.close()
+
+
+def _memory() -> IO[bytes]:
+    """Make a file without a name; on no disk where the system has such files, as a container's can be read-only."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("associations"), "r+b")  # noqa: PTH123 - a descriptor, closed by its owner
+    return tempfile.TemporaryFile()

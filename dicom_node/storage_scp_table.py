@@ -75,7 +75,8 @@ class AssociationTable:
 
 
 def _lives(pid: int) -> bool:
-    with suppress(ProcessLookupError):
+    """Whether it is another receiver that lives: a number can have come to this process, or to another user's."""
+    with suppress(OSError):
         os.kill(pid, 0)
-        return True
+        return pid != os.getpid()
     return False

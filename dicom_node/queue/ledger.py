@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, Priority, QueueEntry, RedactedFile, State
@@ -60,7 +60,7 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._accept_together = Together[QueueEntry, Accepted](self._accept)
+        self._accept_together = Together[QueueEntry, Accepted](self._accept, everybodys=(OperationalError,))
 
     def accept(self, entry: QueueEntry) -> Accepted:
         """Write down an instance whose bytes are in the spool; the same entry again changes nothing.

@@ -30,10 +30,17 @@ class Together(Generic[_Work, _Result]):
     do : callable
         Takes some work, in the order in which it came, and returns the result of each. When it raises, each is done
         again for itself: one that cannot be done is no other's failure.
+    everybodys : tuple of type
+        What it raises where it could do none: nobody is to wait for the same to happen to each one before.
     """
 
-    def __init__(self, do: Callable[[Sequence[_Work]], Sequence[_Result]]) -> None:
+    def __init__(
+        self,
+        do: Callable[[Sequence[_Work]], Sequence[_Result]],
+        everybodys: tuple[type[Exception], ...] = (),
+    ) -> None:
         self._do = do
+        self._everybodys = everybodys
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self.waiting: list[_Waiting[_Work, _Result]] = []
@@ -56,11 +63,12 @@ class Together(Generic[_Work, _Result]):
         try:
             results = self._do([each.work for each in batch])
         except Exception as error:  # noqa: BLE001 - raised in the thread whose work it is
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, self._everybodys):
                 for each in batch:
                     self._carry_out([each])
                 return
-            batch[0].error, batch[0].is_done = error, True
+            for each in batch:
+                each.error, each.is_done = error, True
             return
         for each, result in zip(batch, results, strict=True):
             each.result, each.is_done = result, True

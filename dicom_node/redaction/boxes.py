@@ -42,6 +42,9 @@ SMALL, TALL = 16, 64
 LONE = 1.5
 """Length of one or two letters, in heights of their line."""
 
+ROW = 0.6
+"""Part of the higher one's height that a mark and a line beside it have in common."""
+
 
 class Box(NamedTuple):
     """A rectangle in one picture, in pixels."""
@@ -64,12 +67,15 @@ class Marking(NamedTuple):
         large letters the detectors are surer, and organs, screws and plates are as large.
     lone : float
         The same for what is no longer than one or two letters, where that is less: a mark that is none costs little.
+    beside : float
+        The same for what stands beside a line, and is as high.
     """
 
     pixel: float = 0.3
     small: float = 0.5
     tall: float = 0.7
     lone: float = 1.0
+    beside: float = 0.4
 
     def least(self, height: float, length: float) -> float:
         """Return the mean probability that a line of this height and length has to have."""
@@ -103,8 +109,27 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
     scale : float
         How many pixels of the map a pixel of the picture has.
     """
-    marked = (probability > marking.pixel).astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(marked)
+    lines: list[_Found] = []
+    marks: list[_Found] = []
+    for found in _marked(probability, marking.pixel):
+        size = found.line / scale
+        is_sure = found.mean >= marking.least(size, max(found.place.width, found.place.height) / scale)
+        if found.line <= TALLEST and (is_sure or found.mean >= marking.beside):
+            (lines if is_sure else marks).append(found)
+    lines += [mark for mark in marks if any(_stands_beside(mark.place, line.place) for line in lines)]
+    yield from (_around(found.place, found.line, scale) for found in lines)
+
+
+class _Found(NamedTuple):
+    """What hangs together in a map: its place, the height of its line and its mean probability."""
+
+    place: Box
+    line: float
+    mean: float
+
+
+def _marked(probability: Map, pixel: float) -> Iterator[_Found]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > pixel).astype(np.uint8))
     for label in range(1, count):
         left, top, width, height, _area = (int(number) for number in stats[label])
         if min(width, height) < SMALLEST_SIDE:
@@ -112,9 +137,15 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
         place = (slice(top, top + height), slice(left, left + width))
         inside = labels[place] == label
         line = _thickness(inside) / (1 - 2 * SHRUNK)
-        least = marking.least(line / scale, max(width, height) / scale)
-        if line <= TALLEST and probability[place][inside].mean() >= least:
-            yield _around(Box(top, left, height, width), line, scale)
+        yield _Found(Box(top, left, height, width), line, float(probability[place][inside].mean()))
+
+
+def _stands_beside(mark: Box, line: Box) -> bool:
+    """Whether a mark is about as high as a line, and stands in its row (in its column, where that is turned)."""
+    if line.height > line.width:
+        mark, line = (Box(box.column, box.row, box.width, box.height) for box in (mark, line))
+    overlap = min(mark.row + mark.height, line.row + line.height) - max(mark.row, line.row)
+    return overlap >= ROW * max(mark.height, line.height)
 
 
 def _thickness(inside: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

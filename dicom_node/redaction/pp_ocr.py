@@ -17,7 +17,7 @@ import numpy as np
 from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, tiles, unknown
 from dicom_node.redaction.gate import Gate
 from dicom_node.redaction.onnx import network_input, session
-from dicom_node.redaction.reading import CLOSE, INSET, Reading, longest, surest, turns
+from dicom_node.redaction.reading import CLEAR, CLOSE, INSET, Reading, longest, surest, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,10 +109,14 @@ class PaddleDetector:
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`dicom_node.redaction.TextDetector`."""
-        readings = self._readings(pictures, box, INSET)
-        if surest(readings).confidence < CERTAIN:
-            readings += self._readings(pictures, box, CLOSE)
-        return surest(readings)
+        first = self._readings(pictures, box, INSET)
+        best = surest(first)
+        if best.confidence >= CERTAIN:
+            return best
+        again = surest([*first, *self._readings(pictures, box, CLOSE)])
+        # What is read closer may be surer of the same, not of less: the rest may be a name.
+        says_less = any(_length(again) < _length(reading) for reading in first if reading.confidence >= CLEAR)
+        return again._replace(confidence=min(again.confidence, PARTLY)) if says_less else again
 
     def _readings(self, pictures: Sequence[Picture], box: Box, inset: float) -> list[Reading]:
         return [longest([self._read_line(line) for line in turns(picture, box, inset)]) for picture in pictures]
@@ -157,10 +161,21 @@ class PaddleDetector:
             return Reading("", 0.0)
         text = "".join(self._characters[best[i]] for i in kept).strip()
         confidence = float(np.mean([scores[i, best[i]] for i in kept]))
-        return Reading(text, min(confidence, PARTLY) if _longest_end(best, width) >= READ_HEIGHT else confidence)
+        return Reading(
+            text,
+            min(confidence, PARTLY)
+            if _longest_end(best, len(self._characters) - 1, width) >= READ_HEIGHT
+            else confidence,
+        )
 
 
-def _longest_end(codes: NDArray[np.int64], width: int) -> float:
+def _length(reading: Reading) -> int:
+    return sum(map(str.isalnum, reading.text))
+
+
+def _longest_end(codes: NDArray[np.int64], space: int, width: int) -> float:
     """Return how many pixels before the first character, or behind the last one, nothing was read."""
-    read = np.flatnonzero(codes)
+    read = np.flatnonzero((codes > 0) & (codes < space))
+    if not read.size:
+        return float(width)
     return float(max(read[0], len(codes) - 1 - read[-1])) * width / len(codes)

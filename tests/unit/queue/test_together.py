@@ -56,3 +56,24 @@ def test_one_that_cannot_be_done_is_no_others_failure() -> None:
         assert (first.result(), good.result(), other.result()) == (1, 0.5, 0.25)
         with pytest.raises(ZeroDivisionError):
             bad.result()
+
+
+def test_where_none_can_be_done_nobody_waits_for_the_others_to_fail_first() -> None:
+    begun, go_on, tries = threading.Event(), threading.Event(), []
+
+    def refuse(work: Sequence[int]) -> list[int]:
+        tries.append(len(work))
+        begun.set()
+        go_on.wait(60)
+        raise ConnectionError
+
+    together = Together(refuse, everybodys=(OSError,))
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(together, 0)
+        assert begun.wait(60)
+        others = [threads.submit(together, number) for number in range(1, 4)]
+        while len(together.waiting) < 3:
+            pass
+        go_on.set()
+        assert all(isinstance(each.exception(), ConnectionError) for each in [first, *others])
+    assert tries == [1, 3]

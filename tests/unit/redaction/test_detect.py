@@ -32,6 +32,17 @@ def test_a_line_becomes_a_box_that_is_larger() -> None:
     assert contains(box, Box(38, 47, 10, 76))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_doubtful_mark_is_text_where_it_stands_in_the_row_of_a_line_and_nowhere_else(turned: bool) -> None:  # noqa: FBT001
+    probability = np.zeros((100, 200), np.float32)
+    probability[40:46, 50:120] = 0.9
+    probability[40:46, 150:156] = 0.45
+    probability[70:76, 50:56] = 0.45
+    line, mark = boxes_in(probability.T if turned else probability, Marking())
+    first, last = (box.row if turned else box.column for box in (line, mark))
+    assert (first < 50, 140 < last < 150) == (True, True)
+
+
 def test_boxes_inside_others_are_dropped_and_others_kept() -> None:
     outer, inner, beside = Box(0, 0, 10, 10), Box(2, 2, 3, 3), Box(8, 8, 5, 5)
     assert joined([inner, outer, beside, outer]) == [outer, beside]

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.decide import SURE, Decision
+from dicom_node.redaction.reading import Reading
 from tests.unit.redaction.made import image
 
 if TYPE_CHECKING:
@@ -72,3 +73,12 @@ def test_a_reading_that_ends_long_before_its_box_does_spares_nothing(paddle: Pad
     assert not keep_safe_text().goes(paddle.read([picture], box))
     assert keep_safe_text().goes(paddle.read([picture], longer))
     assert keep_safe_text().goes(paddle.read([picture], earlier))
+
+
+def test_what_is_read_closer_is_not_sure_where_it_says_less(
+    paddle: PaddleDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = iter([Reading("kV 120 DOE", 0.86), Reading("kV 120D", 0.93)])
+    monkeypatch.setattr(paddle, "_read_line", lambda _: next(readings))
+    picture, box = burned("kV 120", "bitmap", 0)
+    assert paddle.read([picture], box).confidence < SURE
