@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dicom_node.config import Configuration
     from dicom_node.queue import Queue
 
+_STOPPED_WITHIN = 0.5
+"""Seconds."""
+
 log = structlog.get_logger()
 
 
@@ -29,7 +32,9 @@ def main(configuration: Configuration, queue: Queue, stop: threading.Event, *des
     host, port = scp.start()
     log.info("listening", ae_title=configuration.receive.ae_title, host=host, port=port)
     say_ready()
-    stop.wait()
+    # Not for ever: Python sees a signal that comes in the moment before the wait only after it.
+    while not stop.wait(_STOPPED_WITHIN):
+        pass
     scp.drain(configuration.queue.drain_seconds)
 
 
