@@ -83,10 +83,21 @@ def read_only(disk: Path) -> Iterator[None]:
     """Let every path on the disk lead to a read-only mount; files that are open stay so, as when a kernel gives up."""
     _run("mount", "--bind", str(disk), str(disk))
     try:
-        _run("mount", "-o", "remount,bind,ro", str(disk))
+        wait_until("nobody is opening a file by the new mount", lambda: _is_read_only(disk))
         yield
     finally:
         _run("umount", "--lazy", str(disk))
+
+
+def _is_read_only(disk: Path) -> bool:
+    """Make a mount read-only; False while the kernel says that it is busy."""
+    try:
+        _run("mount", "-o", "remount,bind,ro", str(disk))
+    except NotPermitted as why:
+        if "busy" in str(why):
+            return False
+        raise
+    return True
 
 
 @contextmanager
