@@ -57,11 +57,14 @@ class Together(Generic[_Work, _Result]):
                 self._carry_out(batch)
         if own.error is not None:
             raise own.error
+        if not own.is_done:  # whoever had it in hand was ended: no result is not a result
+            msg = "not carried out"
+            raise RuntimeError(msg)
         return own.result  # type: ignore[return-value]  # it is done, so there is one
 
     def _carry_out(self, batch: Sequence[_Waiting[_Work, _Result]]) -> None:
         try:
-            results = self._do([each.work for each in batch])
+            results = list(zip(batch, self._do([each.work for each in batch]), strict=True))
         except Exception as error:  # noqa: BLE001 - raised in the thread whose work it is
             if len(batch) > 1 and not isinstance(error, self._everybodys):
                 for each in batch:
@@ -70,5 +73,5 @@ class Together(Generic[_Work, _Result]):
             for each in batch:
                 each.error, each.is_done = error, True
             return
-        for each, result in zip(batch, results, strict=True):
+        for each, result in results:
             each.result, each.is_done = result, True

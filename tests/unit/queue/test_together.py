@@ -77,3 +77,25 @@ def test_where_none_can_be_done_nobody_waits_for_the_others_to_fail_first() -> N
         go_on.set()
         assert all(isinstance(each.exception(), ConnectionError) for each in [first, *others])
     assert tries == [1, 3]
+
+
+@pytest.mark.parametrize("ending", [SystemExit, None])
+def test_nobody_takes_what_was_not_carried_out_for_done(ending: type[BaseException] | None) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def give_up(_: Sequence[int]) -> list[int]:
+        begun.set()
+        go_on.wait(60)
+        if ending:
+            raise ending
+        return []
+
+    together = Together(give_up)
+    with ThreadPoolExecutor(4) as threads:
+        first = threads.submit(together, 0)
+        assert begun.wait(60)
+        others = [threads.submit(together, number) for number in range(1, 4)]
+        while len(together.waiting) < 3:
+            pass
+        go_on.set()
+        assert all(each.exception() is not None for each in [first, *others])
