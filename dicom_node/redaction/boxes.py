@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     Map = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -69,6 +69,8 @@ class Marking(NamedTuple):
         The same for what is no longer than one or two letters, where that is less: a mark that is none costs little.
     beside : float
         The same for what stands beside a line, and is as high.
+    doubtful : float
+        The same up to which a line has to be read as well, where somebody can say so.
     """
 
     pixel: float = 0.3
@@ -76,6 +78,7 @@ class Marking(NamedTuple):
     tall: float = 0.7
     lone: float = 1.0
     beside: float = 0.4
+    doubtful: float = 0.0
 
     def least(self, height: float, length: float) -> float:
         """Return the mean probability that a line of this height and length has to have."""
@@ -99,7 +102,9 @@ def _starts(length: int) -> list[int]:
     return [round(i * (length - TILE) / (count - 1)) for i in range(count)]
 
 
-def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator[Box]:
+def boxes_in(
+    probability: Map, marking: Marking, scale: float = 1.0, is_read: Callable[[Box], bool] | None = None
+) -> Iterator[Box]:
     """Turn a probability map into padded boxes (differentiable binarisation: Liao et al., AAAI 2020).
 
     Parameters
@@ -108,12 +113,16 @@ def boxes_in(probability: Map, marking: Marking, scale: float = 1.0) -> Iterator
         float32, 0 to 1, shape (rows, columns).
     scale : float
         How many pixels of the map a pixel of the picture has.
+    is_read : callable
+        Says of a doubtful line, by its box in the picture, whether it can be read. Without it, all lines are text.
     """
     lines: list[_Found] = []
     marks: list[_Found] = []
     for found in _marked(probability, marking.pixel):
         size = found.line / scale
         is_sure = found.mean >= marking.least(size, max(found.place.width, found.place.height) / scale)
+        if is_sure and is_read and found.mean < marking.doubtful:
+            is_sure = is_read(_around(found.place, found.line, scale))
         if found.line <= TALLEST and (is_sure or found.mean >= marking.beside):
             (lines if is_sure else marks).append(found)
     lines += [mark for mark in marks if any(_stands_beside(mark.place, line.place) for line in lines)]

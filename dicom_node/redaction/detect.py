@@ -28,13 +28,15 @@ class TextDetector(Protocol):
 
     name: str
 
-    def find(self, pictures: Sequence[Picture]) -> list[Box]:
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> list[Box]:
         """Find text.
 
         Parameters
         ----------
         pictures : sequence of numpy.ndarray
             uint8, shape (rows, columns, 3): views of the same place; text in any of them is found.
+        moving : bool
+            Whether they show several frames, each of which is looked at by itself afterwards (:meth:`glimpse`).
         """
 
     def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:

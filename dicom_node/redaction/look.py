@@ -158,7 +158,7 @@ def _found(
     pictures: Sequence[Picture], moments: Sequence[Picture], detector: TextDetector
 ) -> dict[Box, Sequence[Picture]]:
     """Return where text stands, and in which pictures it is read."""
-    found = dict.fromkeys(detector.find(pictures), pictures)
+    found = dict.fromkeys(detector.find(pictures, moving=bool(moments)), pictures)
     for moment in moments:
         for box in detector.glimpse(moment, list(found)):
             found.setdefault(box, [moment])

@@ -7,8 +7,10 @@ that is worth, was measured (docs/detection.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import cv2
@@ -18,9 +20,10 @@ from dicom_node.redaction.boxes import Box, Marking, boxes_in, clipped, joined, 
 from dicom_node.redaction.gate import Gate
 from dicom_node.redaction.onnx import network_input, session
 from dicom_node.redaction.reading import CLEAR, CLOSE, INSET, Reading, longest, surest, turns
+from dicom_node.redaction.readings import is_legible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,11 +49,15 @@ PARTLY = 0.8
 The detector saw letters there. They may have sunk: then what can be read ("D:54") is not what stands there (an ID).
 """
 
+FEWEST_CHARACTERS = 2
+"""Of a reading that tells text from what looks like a letter."""
+
 MODELS = files("dicom_node.redaction") / "models"
 
 
 MARKING = Marking()
-SURE = Marking(small=0.75, tall=0.85, lone=0.5)
+LOOKED_AT_TWICE = Marking(doubtful=0.75)
+SURE = Marking(small=0.75, tall=0.85, lone=0.5, doubtful=0.75)
 """For what is seen in double size alone: speckle looks like letters there."""
 
 
@@ -80,7 +87,7 @@ class Profile:
     gated_marking: Marking = MARKING
 
 
-THOROUGH = Profile("thorough", "text-small.onnx", everywhere=(1.0,), gated=(2.0,), gated_marking=SURE)
+THOROUGH = Profile("thorough", "text-small.onnx", (1.0,), (2.0,), LOOKED_AT_TWICE, SURE)
 FAST = Profile("fast", "text-tiny.onnx", everywhere=(), gated=(1.0,))
 PROFILES = {profile.name: profile for profile in (THOROUGH, FAST)}
 
@@ -97,15 +104,20 @@ class PaddleDetector:
         self._characters = ["", *characters, " "]
         self.name = f"PP-OCRv6 {profile.name} (dicom-node {version('dicom-node')}, rapidocr {version('rapidocr')})"
 
-    def find(self, pictures: Sequence[Picture]) -> list[Box]:
-        """See :class:`dicom_node.redaction.TextDetector`."""
-        return joined([box for picture in pictures for box in self._found(picture, self._looks(picture))])
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> list[Box]:
+        """See :class:`dicom_node.redaction.TextDetector`.
+
+        Speckle and vessels that move leave marks that look like letters. Of several frames, a doubtful line that cannot
+        be read is none, where there are other looks, in which text is less doubtful.
+        """
+        found = (self._found(picture, self._looks(picture), moving=moving) for picture in pictures)
+        return joined(list(chain.from_iterable(found)))
 
     def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
         """See :class:`dicom_node.redaction.TextDetector`."""
         marking = self._profile.marking
         looks = ((tile, 1.0, marking) for area in self.gate.areas(picture, known) for tile in tiles(area))
-        return unknown(joined(list(self._found(picture, looks))), known)
+        return unknown(joined(list(self._found(picture, looks, moving=True))), known)
 
     def read(self, pictures: Sequence[Picture], box: Box) -> Reading:
         """See :class:`dicom_node.redaction.TextDetector`."""
@@ -121,13 +133,14 @@ class PaddleDetector:
     def _readings(self, pictures: Sequence[Picture], box: Box, inset: float) -> list[Reading]:
         return [longest([self._read_line(line) for line in turns(picture, box, inset)]) for picture in pictures]
 
-    def _found(self, picture: Picture, looks: Iterable[tuple[Box, float, Marking]]) -> Iterator[Box]:
+    def _found(self, picture: Picture, looks: Iterable[tuple[Box, float, Marking]], *, moving: bool) -> Iterator[Box]:
         rows, columns = picture.shape[:2]
         smallest = min(SHORT_SIDE / min(rows, columns), LONGEST_SCALED / max(rows, columns))
         for area, zoom, marking in looks:
             part = picture[area.row : area.row + area.height, area.column : area.column + area.width]
             if part.size and part.min() != part.max():  # in one colour nothing can be written
-                for box in self._boxes(part, max(zoom, smallest), marking):
+                is_read = partial(self._can_read, part) if moving else None
+                for box in self._boxes(part, max(zoom, smallest), marking, is_read):
                     yield clipped(box._replace(row=box.row + area.row, column=box.column + area.column), rows, columns)
 
     def _looks(self, picture: Picture) -> Iterator[tuple[Box, float, Marking]]:
@@ -140,13 +153,19 @@ class PaddleDetector:
             for tile in tiles(area):
                 yield from ((tile, zoom, profile.gated_marking) for zoom in profile.gated)
 
-    def _boxes(self, part: Picture, zoom: float, marking: Marking) -> Iterator[Box]:
+    def _can_read(self, picture: Picture, box: Box) -> bool:
+        reading = self.read([picture], clipped(box, *picture.shape[:2]))
+        return is_legible(*reading) and _length(reading) >= FEWEST_CHARACTERS
+
+    def _boxes(
+        self, part: Picture, zoom: float, marking: Marking, is_read: Callable[[Box], bool] | None
+    ) -> Iterator[Box]:
         rows, columns = (max(STRIDE, round(side * zoom / STRIDE) * STRIDE) for side in part.shape[:2])
         resized = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_CUBIC)
         found = self._find.run(None, {"x": network_input(resized)})[0][0, 0]
         # A side is rounded to the stride: the map is brought back to square pixels.
         square = cv2.resize(found, (round(part.shape[1] * rows / part.shape[0]), rows), interpolation=cv2.INTER_LINEAR)
-        return boxes_in(square, marking, rows / part.shape[0])
+        return boxes_in(square, marking, rows / part.shape[0], is_read)
 
     def _read_line(self, line: Picture) -> Reading:
         width = max(READ_HEIGHT, round(line.shape[1] * READ_HEIGHT / line.shape[0]))

@@ -32,9 +32,9 @@ class ReadTwice:
         self._finder, self._reader = finder, reader
         self.name = f"{finder.name}, read with {reader.name} as well"
 
-    def find(self, pictures: Sequence[Picture]) -> list[Box]:
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> list[Box]:
         """See :class:`TextDetector`."""
-        return self._finder.find(pictures)
+        return self._finder.find(pictures, moving=moving)
 
     def glimpse(self, picture: Picture, known: Sequence[Box]) -> list[Box]:
         """See :class:`TextDetector`."""

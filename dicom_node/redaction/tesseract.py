@@ -44,7 +44,7 @@ class TesseractDetector:
             msg = f"{key}: {language!r} is not installed; there are: {', '.join(known)}"
             raise ConfigurationError(msg)
 
-    def find(self, pictures: Sequence[Picture]) -> list[Box]:
+    def find(self, pictures: Sequence[Picture], **_: bool) -> list[Box]:
         """See :class:`TextDetector`."""
         return joined([box for picture in pictures for box in self._find_in(picture)])
 

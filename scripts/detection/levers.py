@@ -52,10 +52,10 @@ class _Wrapped:
 class Grown(_Wrapped):
     """Boxes of the released weights, as large as those that are compared with them."""
 
-    def find(self, pictures: Sequence[Picture]) -> Found:
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> Found:
         """Grow what is found to all sides."""
         found = []
-        for box in self._inner.find(pictures):
+        for box in self._inner.find(pictures, moving=moving):
             pad = max(1, round(GROWTH * min(box.height, box.width)))
             grown = Box(box.row - pad, box.column - pad, box.height + 2 * pad, box.width + 2 * pad)
             found.append(clipped(grown, *pictures[0].shape[:2]))
@@ -65,9 +65,9 @@ class Grown(_Wrapped):
 class Blocks(_Wrapped):
     """Lines of a block share a left edge and a pitch: where strokes stand in its gaps, and next to it, they go too."""
 
-    def find(self, pictures: Sequence[Picture]) -> Found:
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> Found:
         """Find lines, and those that are missing among them."""
-        found = self._inner.find(pictures)
+        found = self._inner.find(pictures, moving=moving)
         strokes = _strokes(pictures[0])
         missing = [box for box in _expected(found) if not any(_overlap(box, other) for other in found)]
         inside = (clipped(box, *strokes.shape) for box in missing)
@@ -82,10 +82,11 @@ class Header(_Wrapped):
         super().__init__(inner)
         self._faint, self._values = faint, HeaderValues(dataset)
 
-    def find(self, pictures: Sequence[Picture]) -> Found:
+    def find(self, pictures: Sequence[Picture], *, moving: bool = False) -> Found:
         """Find lines, and faint ones that say what the header says."""
-        found = self._inner.find(pictures)
-        faint = [box for box in self._faint.find(pictures) if not any(_overlap(box, other) for other in found)]
+        found = self._inner.find(pictures, moving=moving)
+        faint = self._faint.find(pictures, moving=moving)
+        faint = [box for box in faint if not any(_overlap(box, other) for other in found)]
         return found + [box for box in faint if self._values.kind_of(normal(self.read(pictures, box).text))]
 
 

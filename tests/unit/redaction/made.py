@@ -47,7 +47,7 @@ class FindsBoxes:
     def __init__(self, *boxes: Box, reads: Reading | None = None) -> None:
         self._boxes, self._reads = boxes, reads or Reading("", 0.0)
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         rows, columns = pictures[0].shape[:2]
         return [b for b in self._boxes if b.row + b.height <= rows and b.column + b.width <= columns]
 
@@ -64,7 +64,7 @@ class FindsContrast(FindsBoxes):
     name = "finds contrast"
     visible = 20
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         found = []
         for picture in pictures:
             differs = (np.abs(picture.astype(int) - picture[0, 0].astype(int)) >= self.visible).any(axis=-1)

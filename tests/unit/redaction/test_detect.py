@@ -43,6 +43,22 @@ def test_a_doubtful_mark_is_text_where_it_stands_in_the_row_of_a_line_and_nowher
     assert (first < 50, 140 < last < 150) == (True, True)
 
 
+@pytest.mark.parametrize(("mean", "is_read", "is_text"), [(0.7, False, False), (0.7, True, True), (0.8, False, True)])
+def test_a_doubtful_line_is_text_where_it_can_be_read(mean: float, is_read: bool, is_text: bool) -> None:  # noqa: FBT001
+    probability = np.zeros((100, 200), np.float32)
+    probability[40:46, 50:120] = mean
+    asked: list[Box] = []
+
+    def ask(box: Box) -> bool:
+        asked.append(box)
+        return is_read
+
+    found = list(boxes_in(probability, Marking(doubtful=0.75), 2.0, ask))
+    assert (bool(found), bool(asked)) == (is_text, mean < 0.75)
+    assert all(contains(box, Box(20, 25, 3, 35)) for box in asked)
+    assert list(boxes_in(probability, Marking(doubtful=0.75), 2.0))
+
+
 def test_boxes_inside_others_are_dropped_and_others_kept() -> None:
     outer, inner, beside = Box(0, 0, 10, 10), Box(2, 2, 3, 3), Box(8, 8, 5, 5)
     assert joined([inner, outer, beside, outer]) == [outer, beside]

@@ -38,7 +38,7 @@ class OnFrame(FindsBoxes):
 
     looks = 0
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         self.looks += 1
         return super().find(pictures) if self.looks == 2 else []
 

@@ -44,12 +44,28 @@ def test_text_in_one_frame_of_many_is_found(count: int, ink: int) -> None:
         assert np.ptp(painted[TEXT.row : TEXT.row + TEXT.height, TEXT.column : TEXT.column + TEXT.width]) == 0
 
 
+@pytest.mark.parametrize(("count", "groups"), [(1, [False]), (8, [True]), (9, [True, False])])
+def test_a_detector_is_told_which_pictures_show_several_frames(count: int, groups: list[bool]) -> None:
+    class Told(FindsContrast):
+        def __init__(self) -> None:
+            super().__init__()
+            self.moving: list[bool] = []
+
+        def find(self, pictures: Sequence[NDArray[np.uint8]], **how: bool) -> list[Box]:
+            self.moving.append(how["moving"])
+            return super().find(pictures)
+
+    detector = Told()
+    redact(image(np.stack([with_text(SHAPE, 20, 250, "u1")] * count)), Policy("all-text"), detector)
+    assert detector.moving == groups
+
+
 def test_text_that_only_single_frames_show_goes_and_is_read_there() -> None:
     class SeesMoments(FindsContrast):
         read_in: NDArray[np.uint8] | None = None
 
-        def find(self, _pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
-            return []
+        def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
+            return super().find(pictures[:0])
 
         def glimpse(self, picture: NDArray[np.uint8], known: Sequence[Box]) -> list[Box]:
             return unknown(super().find([picture]), known)
@@ -93,7 +109,7 @@ class Text(FindsContrast):
 
     visible = 100
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         return super().find([picture[:-1] for picture in pictures])
 
 
@@ -101,7 +117,7 @@ def test_text_that_the_detector_misses_in_a_group_goes_there_as_well() -> None:
     class SeesTheFirst(Text):
         calls = 0
 
-        def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+        def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
             self.calls += 1
             return super().find(pictures) if self.calls == 1 else []
 

@@ -64,7 +64,7 @@ class OnOverlays(FindsBoxes):
         super().__init__(*boxes, reads=reads)
         self.shown: list[NDArray[np.uint8]] = []
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         if set(np.unique(pictures[0])) != {0, 255}:
             return []
         self.shown.append(pictures[0][..., 0] // 255)

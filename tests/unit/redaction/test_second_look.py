@@ -34,7 +34,7 @@ class FindsLate(FindsBoxes):
         super().__init__(FIRST, *late, reads=reads)
         self.looks, self._until = 0, until
 
-    def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+    def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
         self.looks += 1
         return super().find(pictures) if 1 < self.looks <= self._until else [FIRST]
 
@@ -57,7 +57,7 @@ def test_without_the_second_look_there_is_one_look() -> None:
 
 def test_text_that_does_not_go_is_held() -> None:
     class Grows(FindsLate):
-        def find(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Box]:
+        def find(self, pictures: Sequence[NDArray[np.uint8]], **_: bool) -> list[Box]:
             super().find(pictures)
             return [FIRST, Box(12, 4, 3 * self.looks, 12)]
 
