@@ -79,15 +79,18 @@ def find_barcodes(pictures: Sequence[Picture], painted: Collection[Box] = ()) ->
     gone = _whole_cells(painted, (rows, columns))
     found: list[Box] = []
     for view in _views(pictures):
-        busy = _busy(view)
+        busy = _busy(view, gone)
         for place in _places(busy):
             cells = _cells(place)
-            if not any(_places((busy & ~gone)[cells])):
-                continue
-            if (busy & ~looked_at)[cells].sum() >= NEW * busy[cells].sum():
+            if _leaves_some(gone, busy, cells) and (busy & ~looked_at)[cells].sum() >= NEW * busy[cells].sum():
                 found += _codes(view, _clipped(place, MARGIN, view.shape))
         looked_at |= busy
     return joined(found)
+
+
+def _leaves_some(gone: NDArray[np.bool_], busy: NDArray[np.bool_], cells: tuple[slice, slice]) -> bool:
+    """Whether what goes anyway leaves something of a place that is large enough for a code."""
+    return any(_places((busy & ~gone)[cells]))
 
 
 def _whole_cells(boxes: Collection[Box], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -115,12 +118,14 @@ def _without_mean(first: Grey, second: Grey, third: Grey) -> tuple[Grey, ...]:
     return (first, second) if is_mean else (first, second, third)
 
 
-def _busy(view: Grey) -> NDArray[np.bool_]:
-    """Return the cells that are dense with edges that are steep for what is around them."""
+def _busy(view: Grey, gone: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the cells that are dense with edges that are steep for what is around them, of places that do not go."""
     steps = cv2.morphologyEx(view, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     dense = _are_dense(steps >= EDGE)
     busy = np.zeros_like(dense)
     for place in _places(dense):
+        if not _leaves_some(gone, dense, _cells(place)):
+            continue
         around = _clipped(place, MARGIN, view.shape)
         part = _pixels(around)
         lowest, highest = (morph(view[part], np.ones((EXTENT, EXTENT), np.uint8)) for morph in (cv2.erode, cv2.dilate))

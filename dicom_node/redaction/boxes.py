@@ -161,8 +161,8 @@ def _thickness(inside: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
     """Return how thick a component is, whichever way its line runs."""
     if min(inside.shape) == 1:
         return 1.0
-    points = cv2.findNonZero(inside.astype(np.uint8))
-    return float(min(cv2.minAreaRect(points)[1])) + 1.0
+    (outline,), _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return float(min(cv2.minAreaRect(outline)[1])) + 1.0
 
 
 def _around(found: Box, line: float, scale: float) -> Box:
