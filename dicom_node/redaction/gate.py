@@ -23,7 +23,8 @@ CELL = 8
 """Rows and columns of a cell that the network judges, in pixels."""
 
 OPEN = 0.1
-"""Probability of text from which a cell is looked at."""
+SURELY_OPEN = 0.3
+"""Probability of text from which a cell is looked at: where those that hang together have one that is surely open."""
 
 AROUND = (3, 5)
 """Cells around one that is open, in rows and columns, that are looked at with it: a line goes on to its sides."""
@@ -60,9 +61,11 @@ class Gate:
                 box.column // CELL : -(-(box.column + box.width) // CELL),
             ] = 0
         is_open = cv2.dilate((cells > OPEN).astype(np.uint8), np.ones(AROUND, np.uint8))
-        _, _, stats, _ = cv2.connectedComponentsWithStats(is_open)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(is_open)
+        sure = np.unique(labels[cells > SURELY_OPEN])
         found = [
-            Box(*(CELL * int(side) for side in (top, left, height, width))) for left, top, width, height, _ in stats[1:]
+            Box(*(CELL * int(side) for side in (top, left, height, width)))
+            for left, top, width, height, _ in stats[sure]
         ]
         return [clipped(box, rows, columns) for box in _joined(found)]
 

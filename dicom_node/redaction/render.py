@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -90,8 +91,8 @@ class Renderer:
         values = [stored_values(samples, self._pixels) for samples in group]
         if len(values) == 1:
             window, full, *more = (_scaled(values[0], *edges) for edges in self._windows(values[0]))
-            mean = ((window.astype(np.uint16) + full) // 2).astype(np.uint8)
-            return [np.stack([window, full, mean], axis=-1), *(np.stack([view] * 3, axis=-1) for view in more)]
+            mean = (window & full) + ((window ^ full) >> 1)  # rounded down, in 8 bits
+            return [cv2.merge(views) for views in ([window, full, mean], *([view] * 3 for view in more))]
         views = (np.max(values, axis=0), np.mean(values, axis=0), np.min(values, axis=0))
         shown = [[_scaled(view, *edges) for edges in self._windows(view)] for view in views]
         first = 1 if self._pixels.bits_stored <= _BITS_SHOWN else 0  # the full range shows every value of 8 bits

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 import pytest
 
 from dicom_node.redaction.boxes import Box, clipped
-from dicom_node.redaction.gate import CELL
+from dicom_node.redaction.gate import CELL, Gate
 from dicom_node.redaction.pp_ocr import FAST, MODELS, PROFILES, THOROUGH, PaddleDetector, Profile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SHAPE = (512, 512)
 LINE = "DOE^JANE Q  4711-0815"
@@ -114,6 +119,24 @@ def test_the_gate_opens_at_text_and_not_everywhere() -> None:
     assert covered(areas, text) == 1.0
     assert sum(area.height * area.width for area in areas) < SHAPE[0] * SHAPE[1] / 2
     assert all(area.row % CELL == 0 and area.column % CELL == 0 for area in areas)
+
+
+class _Says:
+    """In the place of a gate's network: one that gives these probabilities, whatever it is shown."""
+
+    def __init__(self, cells: NDArray[np.float32]) -> None:
+        self._cells = cells
+
+    def run(self, *_: object) -> list[NDArray[np.float32]]:
+        return [self._cells[None, None].copy()]
+
+
+def test_a_place_opens_as_a_whole_where_the_gate_is_sure_of_a_part_of_it() -> None:
+    cells = np.zeros((20, 30), np.float32)
+    cells[3, 4:10] = cells[12, 4:10] = 0.15
+    cells[3, 8] = 0.5
+    (area,) = Gate(_Says(cells)).areas(np.zeros((160, 240, 3), np.uint8))
+    assert area == Box(2 * CELL, 2 * CELL, 3 * CELL, 10 * CELL)
 
 
 def test_every_network_is_in_the_package_and_small() -> None:
