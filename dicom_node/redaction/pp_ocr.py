@@ -49,8 +49,8 @@ PARTLY = 0.8
 The detector saw letters there. They may have sunk: then what can be read ("D:54") is not what stands there (an ID).
 """
 
-FEWEST_CHARACTERS = 2
-"""Of a reading that tells text from what looks like a letter."""
+SINGLE = 0.85
+"""Confidence with which a single letter has to be read where it is doubtful: other marks look like one."""
 
 MODELS = files("dicom_node.redaction") / "models"
 
@@ -155,7 +155,7 @@ class PaddleDetector:
 
     def _can_read(self, picture: Picture, box: Box) -> bool:
         reading = self.read([picture], clipped(box, *picture.shape[:2]))
-        return is_legible(*reading) and _length(reading) >= FEWEST_CHARACTERS
+        return is_legible(*reading) and _length(reading) >= (1 if reading.confidence >= SINGLE else 2)
 
     def _boxes(
         self, part: Picture, zoom: float, marking: Marking, is_read: Callable[[Box], bool] | None

@@ -11,6 +11,7 @@ import pytest
 from dicom_node.redaction.boxes import Box, clipped
 from dicom_node.redaction.gate import CELL, Gate
 from dicom_node.redaction.pp_ocr import FAST, MODELS, PROFILES, THOROUGH, PaddleDetector, Profile
+from dicom_node.redaction.reading import Reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def test_the_gate_opens_at_text_and_not_everywhere() -> None:
 
 
 class _Says:
-    """In the place of a gate's network: one that gives these probabilities, whatever it is shown."""
+    """In the place of a network: one that gives these probabilities, whatever it is shown."""
 
     def __init__(self, cells: NDArray[np.float32]) -> None:
         self._cells = cells
@@ -137,6 +138,29 @@ def test_a_place_opens_as_a_whole_where_the_gate_is_sure_of_a_part_of_it() -> No
     cells[3, 8] = 0.5
     (area,) = Gate(_Says(cells)).areas(np.zeros((160, 240, 3), np.uint8))
     assert area == Box(2 * CELL, 2 * CELL, 3 * CELL, 10 * CELL)
+
+
+@pytest.mark.parametrize(
+    ("reading", "is_text"),
+    [
+        (Reading("P", 0.9), True),
+        (Reading("P", 0.8), False),
+        (Reading("x3", 0.7), True),
+        (Reading("x3", 0.5), False),
+        (Reading("*", 0.9), False),
+    ],
+)
+def test_what_is_doubtful_in_several_frames_is_text_where_letters_are_read(reading: Reading, is_text: bool) -> None:  # noqa: FBT001
+    class Reads(PaddleDetector):
+        def read(self, *_: object) -> Reading:
+            return reading
+
+    detector = Reads(THOROUGH)
+    probability = np.zeros(SHAPE, np.float32)
+    probability[100:120, 100:200] = 0.7
+    detector._find = _Says(probability)  # noqa: SLF001
+    assert bool(detector.find([anatomy()], moving=True)) is is_text
+    assert detector.find([anatomy()])
 
 
 def test_every_network_is_in_the_package_and_small() -> None:
