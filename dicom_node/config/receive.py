@@ -11,6 +11,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from dicom_node.config.types import AETitle, Frozen, Networks, Port
 from dicom_node.model import WaterMarks
 
+LEAST_FREE = 16 << 20
+"""SQLite's write-ahead log takes up to 4 MiB, and is taken over into a file that grows: on a disk that the node itself
+has filled to the last byte it could write down nothing, not even what was sent and may be deleted."""
+
 _FINGERPRINT = re.compile(r"(sha256:)?[0-9a-f]{2}(:?[0-9a-f]{2}){31}")
 
 
@@ -63,7 +67,7 @@ class Receive(Frozen):
     maximum_associations_per_peer: PositiveInt = 40
     maximum_pdu_length: Annotated[int, Field(ge=4096, le=1 << 20)] = 131072
     network_timeout: PositiveFloat = 60.0
-    minimum_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    minimum_free_bytes: Annotated[int, Field(ge=LEAST_FREE)] = 1 << 30
     resume_free_bytes: Annotated[int, Field(ge=0)] = 0
     high_water_bytes: Annotated[int, Field(ge=0)] = 0
     low_water_bytes: Annotated[int, Field(ge=0)] = 0

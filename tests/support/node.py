@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dicom_node.config.receive import LEAST_FREE
 from dicom_node.queue import Ledger, Queue, Spool
 from tests.support.ledgers import empty
 from tests.support.processes import ROOT, end_marked, environment, free_port, marked, wait_until
@@ -89,7 +90,7 @@ class Node:
             "log_level": "debug",
             "ledger": ledger,
             "spool": spool,
-            "receive": {"host": host, "port": self.port, "minimum_free_bytes": 0, **(receive or {})},
+            "receive": {"host": host, "port": self.port, "minimum_free_bytes": LEAST_FREE, **(receive or {})},
             "queue": {**times, "lease_seconds": lease_seconds, **(queue or {})},
             "redact": {"processes": redactors},
             "destinations": {name: dict(values) for name, values in destinations.items()},
