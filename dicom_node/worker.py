@@ -97,7 +97,7 @@ class Leases:
                 os._exit(EXIT_STUCK)
             try:
                 self._queue.ledger.renew(live, self._pace.lease)
-                self._queue.ledger.outlived(unsettled)
+                self._queue.ledger.give_back_all(unsettled)
                 with self._lock:
                     self._unsettled -= unsettled
             except Exception:  # the ledger can be away for a while; the fence decides whose the work is then

@@ -44,7 +44,6 @@ from dicom_node.queue.transitions import (
     settle,
     settle_whole,
     table_of,
-    withdraw_death,
 )
 
 if TYPE_CHECKING:
@@ -182,27 +181,15 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         """End a lease without a result, as at a drain: the work is due at once, for anyone, and nobody died of it."""
         return self._write(lambda connection: settle(connection, claim))
 
-    def outlived(self, claims: Iterable[Claim]) -> None:
-        """Free claims that could not be settled while the ledger was away; nobody died of them.
-
-        Where another has one by now, the death that was counted for it then is taken back.
-        """
-
-        def write(connection: Connection) -> None:
-            for claim in those:
-                if not settle(connection, claim):
-                    withdraw_death(connection, claim)
-
-        those = list(claims)
-        if those:
-            self._write(write)
-
     def put_last(self, entry: QueueEntry) -> bool:
         """End a lease without a result, and let those go first that wait too: there may be room for one of them."""
         return self._write(lambda connection: settle(connection, entry, not_before=now(connection)))
 
     def give_back_all(self, claims: Iterable[Claim]) -> None:
-        """End several leases so, in one transaction: a disk can take long for each."""
+        """End several leases so, in one transaction: a disk can take long for each.
+
+        Where another has one by now, as of a worker that could not reach the ledger, nobody has died of it either.
+        """
 
         def write(connection: Connection) -> None:
             for claim in some:

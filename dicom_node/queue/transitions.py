@@ -165,12 +165,14 @@ def lease(connection: Connection, work: _Claimed, owner: str, seconds: float, ti
 
 
 def settle(connection: Connection, claim: Claim, **values: object) -> bool:
-    """End a lease with a result, if the fence stands."""
-    return change(connection, table_of(claim), fence(claim), **values, **NOBODYS) == 1
+    """End a lease with a result, if the fence stands. Who comes too late is alive: the death counted for it goes."""
+    is_settled = change(connection, table_of(claim), fence(claim), **values, **NOBODYS) == 1
+    if not is_settled:
+        _withdraw_death(connection, claim)
+    return is_settled
 
 
-def withdraw_death(connection: Connection, claim: Claim) -> None:
-    """Take back the death that was counted when another took over from a worker that lives."""
+def _withdraw_death(connection: Connection, claim: Claim) -> None:
     row = table_of(claim).c
     was_taken_over = and_(_is_row_of(claim), row.attempts > claim.attempts, row.deaths > 0)
     change(connection, table_of(claim), was_taken_over, deaths=row.deaths - 1)

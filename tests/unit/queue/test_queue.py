@@ -404,8 +404,21 @@ def test_nobody_died_of_a_claim_that_could_not_be_settled(queue: Queue) -> None:
         queue.ledger.expire(f"redactor {number}")
         if number % 2:
             taken_over = claimed(queue)
-            queue.ledger.outlived([outlived])
+            queue.ledger.give_back_all([outlived])
             assert queue.ledger.give_back(taken_over)
         else:
-            queue.ledger.outlived([outlived])
+            queue.ledger.give_back_all([outlived])
     assert claimed(queue).attempts == 8
+
+
+def test_nobody_died_of_a_claim_that_was_settled_too_late(queue: Queue) -> None:
+    """A machine that is slow for longer than a lease, again and again: the result does not count, nor does a death."""
+    accept(queue)
+    for number in range(5):
+        late = queue.ledger.claim(f"redactor {number}", LEASE)
+        assert late is not None
+        queue.ledger.expire(f"redactor {number}")
+        taken_over = claimed(queue)
+        assert not queue.ledger.settle_held(late, "too late")
+        assert queue.ledger.give_back(taken_over)
+    assert claimed(queue).attempts == 11
