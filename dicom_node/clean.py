@@ -138,7 +138,9 @@ _loaded: list[tuple[Settings, TextDetector]] = []
 
 def _load(settings: Settings) -> None:
     from dicom_node.redaction.detect import make_detector  # noqa: PLC0415 - seconds to import, in this process alone
+    from dicom_node.redaction.memory import keep_freed_memory  # noqa: PLC0415 - as above
 
+    keep_freed_memory()
     log.configure("error")  # pydicom's warnings quote element values
     _loaded[:] = [(settings, make_detector(settings.engine))]
 

@@ -88,11 +88,13 @@ def stored_values(samples: NDArray[Any], pixels: PixelFormat) -> NDArray[Any]:
     is_whole = pixels.bits_stored == samples.dtype.itemsize * 8 and not pixels.signed
     if samples.dtype.kind == "i" or is_whole:  # a signed codestream has done it; there is nothing to cut off
         return values
-    mask = (1 << pixels.bits_stored) - 1
-    values = (values >> _shift(pixels)) & mask
+    if shift := _shift(pixels):
+        values >>= shift
+    values &= (1 << pixels.bits_stored) - 1
     if pixels.signed:
         sign = 1 << (pixels.bits_stored - 1)
-        values = (values ^ sign) - sign
+        values ^= sign
+        values -= sign
     return values
 
 

@@ -11,6 +11,7 @@ import structlog
 from dicom_node.node import owner_name
 from dicom_node.policies import policies
 from dicom_node.redaction.detect import Engine, make_detector
+from dicom_node.redaction.memory import keep_freed_memory
 from dicom_node.roles.process import pace, run, say_ready
 from dicom_node.stages import redact_instance
 from dicom_node.worker import Leases, work
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 def main(configuration: Configuration, queue: Queue, stop: threading.Event) -> None:
     """Redact until told to stop; the instance in hand is finished."""
+    keep_freed_memory()
     how = configuration.redact
     detector = make_detector(Engine(how.detector, how.profile, how.tesseract_language, how.reading_language))
     log.info("redactor", engine=detector.name, pid=os.getpid())

@@ -107,8 +107,10 @@ def _read(results: Path) -> list[Result]:
 
 def _node(policy: str, profile: str) -> Engine:
     from dicom_node.redaction import PaddleDetector, Policy, redact  # noqa: PLC0415 - loading is measured
+    from dicom_node.redaction.memory import keep_freed_memory  # noqa: PLC0415 - as above
     from dicom_node.redaction.pp_ocr import PROFILES  # noqa: PLC0415 - as above
 
+    keep_freed_memory()  # as the node's processes do
     detector = PaddleDetector(PROFILES[profile])
     return lambda dataset: redact(dataset, Policy(policy), detector).regions
 
@@ -116,7 +118,9 @@ def _node(policy: str, profile: str) -> Engine:
 def _lever(name: str) -> Engine:
     from detection.levers import LEVERS  # noqa: PLC0415 - loading is measured
     from dicom_node.redaction import Policy, redact  # noqa: PLC0415 - as above
+    from dicom_node.redaction.memory import keep_freed_memory  # noqa: PLC0415 - as above
 
+    keep_freed_memory()
     detector_of = LEVERS[name]()
     return lambda dataset: redact(dataset, Policy("all-text"), detector_of(dataset)).regions
 
