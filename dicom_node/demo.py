@@ -23,6 +23,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from pynetdicom import AE, StoragePresentationContexts, build_context, evt
 
+from dicom_node.config.receive import LEAST_FREE
 from dicom_node.errors import DicomNodeError
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.detect import Engine, make_detector
@@ -135,7 +136,7 @@ def _node(folder: Path, destination_port: int) -> Iterator[int]:
     port = _free_port()
     configuration = {
         "data_dir": str(folder / "data"),
-        "receive": {"host": "127.0.0.1", "port": port, "minimum_free_bytes": 0},
+        "receive": {"host": "127.0.0.1", "port": port, "minimum_free_bytes": LEAST_FREE},
         "destinations": {"demo": {"ae_title": "DEMO_DEST", "host": "127.0.0.1", "port": destination_port}},
         "routes": [{"name": "demo", "policy": POLICY, "destinations": ["demo"]}],
     }

@@ -40,6 +40,13 @@ class _Requestor(AE):  # type: ignore[misc]  # mypy does not follow pynetdicom
         self.sockets.append(connection.socket)
         return connection
 
+    def forget_refused(self) -> None:
+        """Close the last socket where nobody answered: a modality whose test has failed goes on, and would take all."""
+        try:
+            self.sockets[-1].getpeername()
+        except OSError:
+            self.sockets.pop().close()
+
 
 class Modality(threading.Thread):
     """Sends images one after the other, whatever becomes of the node meanwhile.
@@ -105,7 +112,10 @@ class Modality(threading.Thread):
     def _associate(self) -> Association:
         first = dcmread(self._left[0], stop_before_pixels=True)
         context = build_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        return self._ae.associate("127.0.0.1", next(self._ports), [context], AE_TITLE)
+        association = self._ae.associate("127.0.0.1", next(self._ports), [context], AE_TITLE)
+        if not association.is_established:
+            self._ae.forget_refused()
+        return association
 
     def _send(self, association: Association, path: Path) -> bool:
         try:
