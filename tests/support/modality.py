@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 _SUCCESS = 0x0000
 _PAUSE = 0.05
-"""Seconds between two instances, and before an association is tried again: a modality does not hurry."""
+"""Seconds between two instances, and two associations: a modality does not hurry."""
+
+_RETRY = 0.25
+"""The same after an association that was not to be had: each costs a socket, and select() takes 1024."""
 
 
 class _Requestor(AE):  # type: ignore[misc]  # mypy does not follow pynetdicom
@@ -39,13 +42,6 @@ class _Requestor(AE):  # type: ignore[misc]  # mypy does not follow pynetdicom
         connection = super()._create_socket(*arguments)
         self.sockets.append(connection.socket)
         return connection
-
-    def forget_refused(self) -> None:
-        """Close the last socket where nobody answered: a modality whose test has failed goes on, and would take all."""
-        try:
-            self.sockets[-1].getpeername()
-        except OSError:
-            self.sockets.pop().close()
 
 
 class Modality(threading.Thread):
@@ -88,6 +84,7 @@ class Modality(threading.Thread):
         """Send until everything has had Success."""
         while self._left:
             association, last = self._associate(), len(self._left) - self._of_an_association
+            pause = _PAUSE if association.is_established else _RETRY
             while (
                 len(self._left) > max(last, 0) and association.is_established and self._send(association, self._left[0])
             ):
@@ -95,7 +92,7 @@ class Modality(threading.Thread):
                 time.sleep(_PAUSE)
             if association.is_established:
                 association.release()
-            time.sleep(_PAUSE)
+            time.sleep(pause)
 
     def wait_for(self, count: int) -> None:
         """Wait until so many instances have had Success."""
@@ -112,10 +109,7 @@ class Modality(threading.Thread):
     def _associate(self) -> Association:
         first = dcmread(self._left[0], stop_before_pixels=True)
         context = build_context(first.SOPClassUID, first.file_meta.TransferSyntaxUID)
-        association = self._ae.associate("127.0.0.1", next(self._ports), [context], AE_TITLE)
-        if not association.is_established:
-            self._ae.forget_refused()
-        return association
+        return self._ae.associate("127.0.0.1", next(self._ports), [context], AE_TITLE)
 
     def _send(self, association: Association, path: Path) -> bool:
         try:
