@@ -168,15 +168,19 @@ def test_with_the_first_destination_a_black_hole_the_others_get_everything_and_i
         for good in (second, third):
             wait_until("it has everything", lambda good=good: set(good.files()) == everything, good.files)  # type: ignore[misc]
         wait_until("the first was tried", lambda: hole.connections)
-        assert node.counts() == {"REDACTED": COUNT}
+        stands = [[State.REDACTED, State.SENT, State.SENT]] * COUNT
+        wait_until("all is so written down", lambda: states_of_deliveries(node) == stands, node.entries)
     finally:
         hole.end()
-    for entry in node.entries():
-        assert [each.state for each in entry.deliveries] == [State.REDACTED, State.SENT, State.SENT]
+    assert node.counts() == {"REDACTED": COUNT}
     assert sum(path.suffix == ".dcm" and path.parent.name == "received" for path in node.spooled()) == COUNT
     first.start()
     node.wait_for(SENT=COUNT)
     assert set(first.files()) == everything
+
+
+def states_of_deliveries(node: Node) -> list[list[State]]:
+    return [[each.state for each in entry.deliveries] for entry in node.entries()]
 
 
 def test_what_is_urgent_overtakes_a_backlog_and_a_study_keeps_its_order(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COUNT = 60
 OF_AN_ASSOCIATION = 4
-PAUSE = 0.5
+PAUSE = 1.0
 """Seconds between two instances as long as nodes are being restarted: there have to be some left for the last one."""
 
 

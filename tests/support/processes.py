@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 120.0
+DEADLINE = 240.0
 """Seconds after which a test gives up; nothing is measured with it."""
 
 _MARK = "DICOM_NODE_TEST"
