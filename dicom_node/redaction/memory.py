@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     """Let the allocator keep what is freed; False where it cannot be told (it is not glibc's).
 
     The blocks of an image are megabytes. As glibc has it, each is given back as soon as it is freed, and the next image
-    has its pages made and zeroed again: a tenth of the time of the profile ``fast`` (docs/detection.md).
+    has its pages made and zeroed again: 8 % of the time of the profile ``fast`` (docs/detection.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
