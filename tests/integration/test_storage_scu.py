@@ -28,6 +28,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, SecondaryCaptur
 from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold
 from dicom_node.model import Priority, RemoteAE, SOPInstance, StoreStatus
 from dicom_node.storage_scu import StorageSCU
+from tests.support.scripted_scp import shut_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ def listening(
     try:
         yield server.server_address[1]
     finally:
-        ae.shutdown()
+        shut_down(ae)
 
 
 @pytest.fixture(autouse=True)

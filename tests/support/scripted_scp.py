@@ -102,7 +102,7 @@ class ScriptedSCP:
     def end(self) -> None:
         """Stop listening, and abort what is open."""
         if self._ae:
-            self._ae.shutdown()
+            shut_down(self._ae)
             self._ae = None
 
     def become(self, behaviour: Behaviour) -> None:
@@ -134,6 +134,19 @@ class ScriptedSCP:
     def _on_accepted(self, event: Event) -> None:
         if self.behaviour.store is None:
             _leave_status_out(event.assoc.dimse)
+
+
+def shut_down(ae: AE) -> None:
+    """Stop listening, and abort what is established.
+
+    pynetdicom's own ``shutdown`` aborts also what has only connected, and what it has just rejected. Its state machine
+    has no such event there (Evt15 in Sta2 or Sta13), and its thread ends in an exception.
+    """
+    for server in list(ae._servers):  # noqa: SLF001 - it has no public name for them
+        server.shutdown()
+    for association in ae.active_associations:
+        if association.is_established:
+            association.abort()
 
 
 def _leave_status_out(dimse: Any) -> None:  # noqa: ANN401 - pynetdicom's provider
