@@ -62,8 +62,12 @@ def wait_until(what: str, is_so: Callable[[], _Result], found: Callable[[], obje
 
 def wait_until_standing(pid: int) -> None:
     """Wait until a process that was sent SIGSTOP has stopped in all its threads: until then some still run."""
-    states = Path("/proc", str(pid), "task").glob("*/stat")
-    wait_until("it stands still", lambda: all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in states))
+    threads = Path("/proc", str(pid), "task")
+
+    def is_standing() -> bool:
+        return all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads.glob("*/stat"))
+
+    wait_until("it stands still", is_standing)
 
 
 def marked(mark: Path) -> dict[int, str]:
