@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_DEFAULT_PROCESSORS = structlog.get_config()["processors"]
+
+
 @pytest.fixture(autouse=True)
 def _logs_as_before() -> Iterator[None]:
     """Put back what ``log.configure`` and ``StorageSCU`` set for a whole process; pytest does so with the warnings."""
@@ -26,6 +29,9 @@ def _logs_as_before() -> Iterator[None]:
     pynetdicom = logging.getLogger("pynetdicom")
     quiet = pynetdicom.level
     hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
+    # By itself structlog draws a traceback with rich, with every local in it: that takes seconds.
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*_DEFAULT_PROCESSORS[:-1], renderer])
     yield
     sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     root.handlers = handlers

@@ -50,6 +50,8 @@ class Node:
         Of the configuration.
     redactors : int
         Of the configuration.
+    profile : str
+        Of the detector; most tests are about the way of an instance, and the quick one sees their text as well.
     machine : Machine, optional
         Where it runs; on this machine's own address without one.
     ledger_from_here : str, optional
@@ -71,6 +73,7 @@ class Node:
         receive: Mapping[str, Any] | None = None,
         spool: str = "",
         redactors: int = 2,
+        profile: str = "fast",
         machine: Machine | None = None,
         ledger_from_here: str = "",
         queue: Mapping[str, Any] | None = None,
@@ -92,7 +95,7 @@ class Node:
             "spool": spool,
             "receive": {"host": host, "port": self.port, "minimum_free_bytes": LEAST_FREE, **(receive or {})},
             "queue": {**times, "lease_seconds": lease_seconds, **(queue or {})},
-            "redact": {"processes": redactors},
+            "redact": {"processes": redactors, "profile": profile},
             "destinations": {name: dict(values) for name, values in destinations.items()},
             "routes": [dict(route) for route in routes],
         }

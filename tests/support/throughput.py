@@ -29,7 +29,13 @@ def redacted_per_second(folder: Path, ledger: str, policy: str, redactors: int, 
     """Let a node with so many redactors work off a queue that is full when it begins: instances per second."""
     route = {"name": "all", "policy": policy, "destinations": ["clean"]}
     node = Node(
-        folder, [route], {"clean": {"folder": "clean"}}, ledger=ledger, lease_seconds=LEASE, redactors=redactors
+        folder,
+        [route],
+        {"clean": {"folder": "clean"}},
+        ledger=ledger,
+        lease_seconds=LEASE,
+        redactors=redactors,
+        profile="thorough",
     )
     queue = open_queue(node.data_dir, ledger)
     try:

@@ -92,9 +92,14 @@ LARGE = (1, 2900, 2901)
 """Odd, and beyond the size from which pixel data is mapped from its file."""
 
 
+def rising(shape: tuple[int, int, int], depth: int) -> NDArray[Any]:
+    """Make frames that rise from row to row, nowhere 0: noise would be looked through for barcodes, at length."""
+    rows = np.linspace(1, (1 << depth) - 1, shape[1]).astype(f"u{depth // 8}")
+    return np.broadcast_to(rows[:, None], shape)
+
+
 def large_file(path: Path, syntax: str, vr: str = "OW", depth: int = 16) -> tuple[bytes, NDArray[Any]]:
-    shape = LARGE if depth == 16 else (1, 4097, 4100)
-    frames = np.random.default_rng(2).integers(0, 1 << depth, shape).astype(f"u{depth // 8}")
+    frames = rising(LARGE if depth == 16 else (1, 4097, 4100), depth)
     dataset = image(frames, syntax=syntax)
     dataset["PixelData"].VR = vr
     with path.open("wb") as file:
@@ -156,7 +161,7 @@ def test_a_large_file_that_is_cut_off_is_held(tmp_path: Path) -> None:
 def test_a_large_value_of_odd_length_is_padded_and_what_stands_behind_it_stays(
     tmp_path: Path, box: tuple[Box, ...]
 ) -> None:
-    frames = np.random.default_rng(2).integers(0, 255, (1, 4097, 4099)).astype("u1")
+    frames = rising((1, 4097, 4099), 8)
     dataset = image(frames, DataSetTrailingPadding=b"1234")
     with (tmp_path / "file").open("wb") as file:
         part10.write(dataset, file)
