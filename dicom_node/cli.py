@@ -62,24 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--role", help="of receive, redact and send, comma-separated; all by default")
     serve.set_defaults(command=_serve)
 
-    clean = commands.add_parser("clean", help="clean a file or a folder tree, without a node")
-    clean.add_argument("source", type=Path, metavar="IN")
-    clean.add_argument("target", type=Path, metavar="OUT")
-    clean.add_argument("--report", type=Path, help="JSON lines, one a file")
-    clean.add_argument("--policy", choices=[name for name in get_args(PolicyName) if name != "pass"])
-    clean.add_argument("--fill", type=_fill, default="black", help="black, background, contrast or a stored value")
-    clean.add_argument("--detector", choices=["pp-ocr", "tesseract"], default="pp-ocr")
-    clean.add_argument("--profile", choices=["thorough", "fast"], default="thorough", help="how pp-ocr looks")
-    clean.add_argument("--language", default="eng", help="of tesseract")
-    clean.add_argument("--reading-language", default="", help="of tesseract, to read again what pp-ocr finds")
-    clean.add_argument(
-        "--rules", type=Path, action="append", default=[], help="fixed regions: YAML, CTP script, deid recipe"
-    )
-    clean.add_argument("--ultrasound-regions", action="store_true", help="clean all outside them as well")
-    clean.add_argument("--overlays", choices=["remove", "redact"], default="remove")
-    clean.add_argument("--second-look", action="store_true", help="hold what still has text when looked at again")
-    clean.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    clean.set_defaults(command=_clean, policy="keep-safe-text")
+    _add_clean(commands)
 
     add_commands(
         commands.add_parser("queue", help="what is in the node, and what is held").add_subparsers(required=True)
@@ -98,6 +81,27 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--picture", type=Path, default=Path("demo.png"), help="before, found regions and after")
     demo.set_defaults(command=_demo)
     return parser
+
+
+def _add_clean(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    clean = commands.add_parser("clean", help="clean a file or a folder tree, without a node")
+    clean.add_argument("source", type=Path, metavar="IN")
+    clean.add_argument("target", type=Path, metavar="OUT")
+    clean.add_argument("--report", type=Path, help="JSON lines, one a file")
+    clean.add_argument("--policy", choices=[name for name in get_args(PolicyName) if name != "pass"])
+    clean.add_argument("--fill", type=_fill, default="black", help="black, background, contrast or a stored value")
+    clean.add_argument("--detector", choices=["pp-ocr", "tesseract"], default="pp-ocr")
+    clean.add_argument("--profile", choices=["thorough", "fast"], default="thorough", help="how pp-ocr looks")
+    clean.add_argument("--language", default="eng", help="of tesseract")
+    clean.add_argument("--reading-language", default="", help="of tesseract, to read again what pp-ocr finds")
+    clean.add_argument(
+        "--rules", type=Path, action="append", default=[], help="fixed regions: YAML, CTP script, deid recipe"
+    )
+    clean.add_argument("--ultrasound-regions", action="store_true", help="clean all outside them as well")
+    clean.add_argument("--overlays", choices=["remove", "redact"], default="remove")
+    clean.add_argument("--second-look", action="store_true", help="hold what still has text when looked at again")
+    clean.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    clean.set_defaults(command=_clean, policy="keep-safe-text")
 
 
 def _fill(text: str) -> str | int:

@@ -148,21 +148,11 @@ def _places(raised: BaseException) -> Iterator[str]:
     yield type(raised).__name__
 
 
-def _place_only(  # noqa: PLR0917 - the signature is that of logging.LogRecord
-    name: str,
-    level: int,
-    pathname: str,
-    lineno: int,
-    _message: object,
-    _arguments: object,
-    exc_info: object,
-    func: str | None = None,
-    _stack: str | None = None,
-    **_others: object,
-) -> logging.LogRecord:
+def _place_only(*arguments: Any, **named: Any) -> logging.LogRecord:  # noqa: ANN401 - those of logging.LogRecord
     """Make a record without words: no handler that a library may have added, now or later, has any to print."""
-    record = logging.LogRecord(name, level, pathname, lineno, "a library logged", (), None, func)
-    record.raised = _raised(exc_info)
+    record = logging.LogRecord(*arguments, **named)
+    record.raised = _raised(record.exc_info)
+    record.msg, record.args, record.exc_info, record.stack_info = "a library logged", (), None, None
     return record
 
 
