@@ -142,7 +142,7 @@ def test_whatever_was_acknowledged_survives_kill_9_byte_for_byte(
 ) -> None:
     acknowledged: dict[str, str] = {}
     new_queue(tmp_path, spool_url, ledger_url).ledger.close()
-    for life in range(6):
+    for life in range(4):
         receivers = [start("receive", tmp_path, spool_url, ledger_url, f"{life}.{number}") for number in range(2)]
         for receiver in receivers:
             assert receiver.stdout is not None
