@@ -63,7 +63,7 @@ class Commitments(Database):
 
         def write(connection: Connection) -> list[Delivery]:
             time = now(connection)
-            if connection.execute(is_waiting(destination, time)).first():
+            if is_waiting(connection, destination, time):
                 return []
             is_due = and_(_is_stored_at(destination), delivery.c.not_before <= time)
             is_unanswered = and_(is_due, delivery.c.requests >= REQUESTS)

@@ -14,7 +14,9 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    Float,
     Table,
+    bindparam,
     create_engine,
     event,
     extract,
@@ -63,6 +65,10 @@ _NETWORK_IS_GONE = {
 _MACHINE_IS_GONE = "-c idle_in_transaction_session_timeout=10s"
 """What the server is told: a transaction of a machine that is gone must not keep its locks for hours."""
 _CONTENTION = ("locked", "deadlock detected", "could not serialize")
+
+
+AT = bindparam("at", type_=Float())
+"""The time, in a statement that is made once: to make one takes several times as long as to execute it."""
 
 
 class Database:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, and_, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.model import State
-from dicom_node.queue.database import Database, change, now
+from dicom_node.queue.database import AT, Database, change, now
 from dicom_node.queue.schema import delivery, destination
 
 if TYPE_CHECKING:
@@ -84,9 +85,14 @@ class Destinations(Database):
         return self._write(lambda connection: change(connection, delivery, is_lost, state=State.HELD, reason=reason))
 
 
-def is_waiting(name: str, at: float) -> Select[Any]:
-    """Select the destination of this name if it takes nothing now: also when it has still to be verified."""
-    waits: ColumnElement[bool] = or_(destination.c.paused, destination.c.failures > 0, destination.c.not_before > at)
+def is_waiting(connection: Connection, name: str, time: float) -> bool:
+    """Whether the destination of this name takes nothing now: also when it has still to be verified."""
+    return connection.execute(_waiting(name), {"at": time}).first() is not None
+
+
+@cache
+def _waiting(name: str) -> Select[Any]:
+    waits: ColumnElement[bool] = or_(destination.c.paused, destination.c.failures > 0, destination.c.not_before > AT)
     return select(destination.c.name).where(destination.c.name == name, waits)
 
 

@@ -101,7 +101,7 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         def write(connection: Connection) -> QueueEntry | None:
             time = now(connection)
             bury(connection, INSTANCE_DEATHS, time)
-            rows = turns.first(connection, partial(claimable_entries, time=time), 1)
+            rows = turns.first(connection, claimable_entries, time, 1)
             return lease(connection, entry_of(rows[0]), owner, lease_seconds, time) if rows else None
 
         return self._write(write)
@@ -111,10 +111,10 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
 
         def write(connection: Connection) -> list[Delivery]:
             time = now(connection)
-            if connection.execute(is_waiting(destination, time)).first():
+            if is_waiting(connection, destination, time):
                 return []
             bury(connection, DELIVERY_DEATHS, time)
-            rows = turns.first(connection, partial(claimable_deliveries, destination, time=time, limit=limit), limit)
+            rows = turns.first(connection, partial(claimable_deliveries, destination, limit=limit), time, limit)
             return [lease(connection, delivery_of(row), owner, lease_seconds, time) for row in rows]
 
         return self._write(write)
@@ -133,7 +133,7 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         def write(connection: Connection) -> list[Delivery]:
             lock(connection, destination)
             time = now(connection)
-            if connection.execute(is_waiting(destination, time)).first():
+            if is_waiting(connection, destination, time):
                 return []
             bury(connection, DELIVERY_DEATHS, time)
             rows = turns.run(connection, destination, time, limit, last_study)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
+    Update,
     and_,
     bindparam,
     case,
@@ -23,12 +24,13 @@ from sqlalchemy import (
     insert,
     not_,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, Priority, QueueEntry, State
-from dicom_node.queue.database import change, now
+from dicom_node.queue.database import AT, change, now
 from dicom_node.queue.schema import NOBODYS, UNASKED, deliveries, delivery, instance, row_of
 
 if TYPE_CHECKING:
@@ -113,46 +115,52 @@ def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
     }
 
 
-def claimable_entries(priority: Priority, time: float) -> Select[Any]:
+@cache
+def claimable_entries(priority: Priority) -> Select[Any]:
     """Select the one instance of a priority that is redacted next."""
-    is_due = and_(instance.c.state == State.RECEIVED, instance.c.priority == int(priority), is_free(instance, time))
+    is_due = and_(instance.c.state == State.RECEIVED, instance.c.priority == int(priority), is_free(instance))
     first = select(instance).where(is_due).order_by(instance.c.not_before).limit(1)
     return first.with_for_update(skip_locked=True)
 
 
-def claimable_deliveries(destination: str, priority: Priority, time: float, limit: int) -> Select[Any]:
+@cache
+def claimable_deliveries(destination: str, priority: Priority, limit: int) -> Select[Any]:
     """Select the deliveries of a priority that are sent next to a destination."""
-    first = deliveries().where(is_due_at(destination, time), delivery.c.priority == int(priority))
+    first = deliveries().where(is_due_at(destination), delivery.c.priority == int(priority))
     return first.order_by(delivery.c.not_before).limit(limit).with_for_update(skip_locked=True, of=delivery)
 
 
-def is_due_at(destination: str, time: float) -> ColumnElement[bool]:
+def is_due_at(destination: str) -> ColumnElement[bool]:
     """Tell the deliveries that can be sent to a destination now; needs both tables."""
     return and_(
         delivery.c.destination == destination,
         delivery.c.state == State.REDACTED,
         instance.c.state == State.REDACTED,
-        is_free(delivery, time),
+        is_free(delivery),
     )
 
 
-def is_free(table: FromClause, time: float) -> ColumnElement[bool]:
+def is_free(table: FromClause) -> ColumnElement[bool]:
     """Tell the rows that are due and in nobody's hands."""
     # coalesce, not IS NULL: the planner would take the index on the lease, in which nearly all rows are NULL.
-    return and_(table.c.not_before <= time, func.coalesce(table.c.lease_until, 0.0) <= time)
+    return and_(table.c.not_before <= AT, func.coalesce(table.c.lease_until, 0.0) <= AT)
 
 
 def bury(connection: Connection, limit: DeathLimit, time: float) -> None:
     """Hold the work whose lease ran out in the hands of a worker, when so many workers have died of it."""
-    row = limit.table.c
-    held = {"state": State.HELD, "deaths": row.deaths + 1, "reason": limit.reason}
-    change(connection, limit.table, is_dead(limit, time), **held, **NOBODYS)
+    connection.execute(_burial(limit), {"at": time})
 
 
-def is_dead(limit: DeathLimit, time: float) -> ColumnElement[bool]:
+@cache
+def _burial(limit: DeathLimit) -> Update:
+    held = {"state": State.HELD, "deaths": limit.table.c.deaths + 1, "reason": limit.reason}
+    return update(limit.table).where(is_dead(limit)).values(**held, **NOBODYS, updated_at=AT)
+
+
+def is_dead(limit: DeathLimit) -> ColumnElement[bool]:
     """Tell the rows for :func:`bury`; it looks for them at every claim, so an index has to find them."""
     row = limit.table.c
-    return and_(row.state == limit.state, row.lease_until <= time, row.deaths + 1 >= limit.deaths)
+    return and_(row.state == limit.state, row.lease_until <= AT, row.deaths + 1 >= limit.deaths)
 
 
 def lease(connection: Connection, work: _Claimed, owner: str, seconds: float, time: float) -> _Claimed:

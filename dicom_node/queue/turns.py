@@ -10,6 +10,7 @@ operator, and holds back nobody.
 
 from __future__ import annotations
 
+from functools import cache, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,9 @@ STAYS = 600.0
 """A study is gone on with unless another has been waiting for so many seconds longer: else it could go on for ever."""
 
 
-def first(connection: Connection, due: Callable[[Priority], Select[Any]], limit: int) -> list[RowMapping]:
+def first(connection: Connection, due: Callable[[Priority], Select[Any]], time: float, limit: int) -> list[RowMapping]:
     """Return the rows whose turn it is: one query a priority, so that an index serves each."""
-    rows = [row for priority in LEAD for row in connection.execute(due(priority)).mappings()]
+    rows = [row for priority in LEAD for row in connection.execute(due(priority), {"at": time}).mappings()]
     return sorted(rows, key=_turn)[:limit]
 
 
@@ -52,7 +53,7 @@ def run(connection: Connection, destination: str, time: float, limit: int, last_
     last_study : str
         The one that was sent last; it is gone on with if that is fair.
     """
-    head = first(connection, lambda priority: heads(destination, priority, time), 1)
+    head = first(connection, partial(heads, destination), time, 1)
     if not head:
         return []
     same = _of_study(connection, destination, last_study, time, limit) if last_study else []
@@ -61,13 +62,14 @@ def run(connection: Connection, destination: str, time: float, limit: int, last_
     return _of_study(connection, destination, head[0]["study_instance_uid"], time, limit)
 
 
-def heads(destination: str, priority: Priority, time: float) -> Select[Any]:
+@cache
+def heads(destination: str, priority: Priority) -> Select[Any]:
     """Select the first delivery of a priority that no other of its study has to go before."""
-    may_go = and_(is_due_at(destination, time), delivery.c.priority == int(priority), not_(_is_held_back(time)))
+    may_go = and_(is_due_at(destination), delivery.c.priority == int(priority), not_(_is_held_back()))
     return deliveries().where(may_go).order_by(delivery.c.not_before).limit(1)
 
 
-def _is_held_back(time: float) -> ColumnElement[bool]:
+def _is_held_back() -> ColumnElement[bool]:
     """Tell the deliveries before which another of their study has to go, and cannot now."""
     earlier, unredacted = delivery.alias("earlier"), instance.alias("unredacted")
     waits = exists().where(
@@ -75,7 +77,7 @@ def _is_held_back(time: float) -> ColumnElement[bool]:
         earlier.c.study_instance_uid == delivery.c.study_instance_uid,
         earlier.c.state == State.REDACTED,
         earlier.c.arrived_at < delivery.c.arrived_at,
-        not_(is_free(earlier, time)),
+        not_(is_free(earlier)),
     )
     comes = exists().where(
         unredacted.c.study_instance_uid == delivery.c.study_instance_uid,
@@ -106,7 +108,7 @@ def _of_study(
     )
     end = connection.execute(unredacted).scalar()
     waiting = (
-        select(delivery.c.instance_id, delivery.c.arrived_at, is_free(delivery, time).label("is_free"))
+        select(delivery.c.instance_id, delivery.c.arrived_at, is_free(delivery).label("is_free"))
         .join_from(delivery, instance)
         .where(
             delivery.c.destination == destination,
@@ -117,14 +119,14 @@ def _of_study(
         .order_by(delivery.c.arrived_at, delivery.c.instance_id)
         .limit(limit)
     )
-    line = connection.execute(waiting).all()
+    line = connection.execute(waiting, {"at": time}).all()
     can_go = takewhile(lambda row: row.is_free and (end is None or row.arrived_at <= end), line)
     return _locked(connection, destination, [row.instance_id for row in can_go], time)
 
 
 def _locked(connection: Connection, destination: str, entry_ids: list[str], time: float) -> list[RowMapping]:
     """Lock these deliveries, up to the first that an operator has taken out meanwhile."""
-    chosen = deliveries().where(is_due_at(destination, time), delivery.c.instance_id.in_(entry_ids))
+    chosen = deliveries().where(is_due_at(destination), delivery.c.instance_id.in_(entry_ids))
     ordered = chosen.order_by(delivery.c.arrived_at, delivery.c.instance_id).with_for_update(of=delivery)
-    found = zip(connection.execute(ordered).mappings(), entry_ids, strict=False)
+    found = zip(connection.execute(ordered, {"at": time}).mappings(), entry_ids, strict=False)
     return [row for row, _ in takewhile(lambda pair: pair[0]["instance_id"] == pair[1], found)]

@@ -519,7 +519,7 @@ def fill(path: Path, number: int) -> None:
 
 
 def plan(path: Path, query: Select[Any]) -> str:
-    compiled = query.compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
+    compiled = query.params(at=9e9).compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
     engine = engine_on(f"sqlite:///{path}")
     with engine.connect() as connection:
         found = "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
@@ -531,13 +531,13 @@ def plan(path: Path, query: Select[Any]) -> str:
 def test_a_claim_among_5000_waiting_uses_its_index_and_sorts_nothing(ledger: Ledger, tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     fill(path, 5000)
-    entries = plan(path, claimable_entries(Priority.MEDIUM, 9e9))
-    deliveries = plan(path, claimable_deliveries("PACS", Priority.MEDIUM, 9e9, 10))
+    entries = plan(path, claimable_entries(Priority.MEDIUM))
+    deliveries = plan(path, claimable_deliveries("PACS", Priority.MEDIUM, 10))
     assert "USING INDEX instance_due (state=? AND priority=? AND not_before<?)" in entries
     assert "USING INDEX delivery_due (destination=? AND state=? AND priority=? AND not_before<?)" in deliveries
     assert "TEMP B-TREE" not in entries + deliveries
     for limit in (INSTANCE_DEATHS, DELIVERY_DEATHS):
-        dead = plan(path, select(limit.table).where(is_dead(limit, 9e9)))
+        dead = plan(path, select(limit.table).where(is_dead(limit)))
         assert f"USING INDEX {limit.table.name}_lease (state=? AND lease_until<?)" in dead
     assert claimed(ledger).origin.received_at == 0
     assert len(ledger.claim_deliveries("PACS", "sender", LEASE, 2400)) == 2400
@@ -545,7 +545,7 @@ def test_a_claim_among_5000_waiting_uses_its_index_and_sorts_nothing(ledger: Led
 
 
 def test_on_postgresql_claims_skip_rows_that_another_is_claiming() -> None:
-    entries = str(claimable_entries(Priority.LOW, 0.0).compile(dialect=PGDialect_psycopg()))
-    deliveries = str(claimable_deliveries("PACS", Priority.LOW, 0.0, 1).compile(dialect=PGDialect_psycopg()))
+    entries = str(claimable_entries(Priority.LOW).compile(dialect=PGDialect_psycopg()))
+    deliveries = str(claimable_deliveries("PACS", Priority.LOW, 1).compile(dialect=PGDialect_psycopg()))
     assert entries.endswith("FOR UPDATE SKIP LOCKED")
     assert deliveries.endswith("FOR UPDATE OF delivery SKIP LOCKED")

@@ -256,8 +256,8 @@ def test_a_destination_that_is_down_or_paused_gets_no_run(ledger: Ledger) -> Non
 @pytest.mark.parametrize("ledger_url", ["sqlite"], indirect=True)
 def test_the_next_run_is_found_by_its_indices(ledger: Ledger, tmp_path: Path) -> None:
     waiting(ledger, *"AB")
-    query: Select[Any] = turns.heads("PACS", MEDIUM, 9e9)
-    compiled = query.compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
+    query: Select[Any] = turns.heads("PACS", MEDIUM)
+    compiled = query.params(at=9e9).compile(dialect=SQLiteDialect_pysqlite(), compile_kwargs={"literal_binds": True})
     engine = engine_on(f"sqlite:///{tmp_path / 'ledger.db'}")
     with engine.connect() as connection:
         plan = "\n".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}"))
