@@ -86,7 +86,7 @@ def listening(
     try:
         yield server.server_address[1]
     finally:
-        shut_down(ae)
+        shut_down(server)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from tests.support.processes import free_port
 
 if TYPE_CHECKING:
     from pynetdicom.events import Event
+    from pynetdicom.transport import ThreadedAssociationServer
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ScriptedSCP:
         self.asked: list[Stored] = []
         self.stored: list[Stored] = []
         self.echoes = 0
-        self._ae: AE | None = None
+        self._server: ThreadedAssociationServer | None = None
 
     @property
     def destination(self) -> dict[str, Any]:
@@ -86,24 +87,24 @@ class ScriptedSCP:
 
     def start(self) -> None:
         """Listen."""
-        self._ae = AE(self.ae_title if self.behaviour.takes_associations else "ANOTHER")
-        self._ae.require_called_aet = True
-        self._ae.add_supported_context(Verification)
+        ae = AE(self.ae_title if self.behaviour.takes_associations else "ANOTHER")
+        ae.require_called_aet = True
+        ae.add_supported_context(Verification)
         if self.behaviour.takes_storage:
             for sop_class in (CTImageStorage, MRImageStorage):
-                self._ae.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+                ae.add_supported_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         handlers = [
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_ACCEPTED, self._on_accepted),
         ]
-        self._ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
 
     def end(self) -> None:
         """Stop listening, and abort what is open."""
-        if self._ae:
-            shut_down(self._ae)
-            self._ae = None
+        if self._server:
+            shut_down(self._server)
+            self._server = None
 
     def become(self, behaviour: Behaviour) -> None:
         """Behave otherwise from now on."""
@@ -136,15 +137,14 @@ class ScriptedSCP:
             _leave_status_out(event.assoc.dimse)
 
 
-def shut_down(ae: AE) -> None:
+def shut_down(server: ThreadedAssociationServer) -> None:
     """Stop listening, and abort what is established.
 
-    pynetdicom's own ``shutdown`` aborts also what has only connected, and what it has just rejected. Its state machine
+    pynetdicom's ``AE.shutdown`` aborts also what has only connected, and what it has just rejected. Its state machine
     has no such event there (Evt15 in Sta2 or Sta13), and its thread ends in an exception.
     """
-    for server in list(ae._servers):  # noqa: SLF001 - it has no public name for them
-        server.shutdown()
-    for association in ae.active_associations:
+    server.shutdown()
+    for association in server.ae.active_associations:
         if association.is_established:
             association.abort()
 
