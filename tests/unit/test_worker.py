@@ -386,22 +386,24 @@ def test_a_ledger_that_stays_away_ends_the_settling_with_the_lease_and_the_work_
 def test_a_full_disk_that_comes_and_goes_under_ledger_and_spool_holds_nothing(queue: Queue, tmp_path: Path) -> None:
     """Each time the ledger is away for longer than a lease: a worker that had died so would be counted."""
     entry_id = receive(queue)
-    there, away = tmp_path / "ledger.db", tmp_path / "away"
+    there, away, nowhere = (tmp_path / name for name in ("ledger.db", "away", "nowhere"))
     pace = replace(PACE, lease=0.2)
     living = Leases(queue, pace)
 
     def stage(_entry: QueueEntry) -> Redacted:
         queue.ledger.close()
-        there.rename(away)
-        there.mkdir()
+        # At once, both ways: the thread of the leases would make an empty ledger where there is none for a moment.
+        away.hardlink_to(there)
+        nowhere.symlink_to(there)
+        nowhere.replace(there)
+        queue.ledger.close()  # that thread may have opened it again before
         msg = "no room"
         raise SpoolFull(msg)
 
     for _ in range(3):
         with pytest.raises(OperationalError):
             redact_next(queue, "w", living, pace, stage)
-        there.rmdir()
-        away.rename(there)
+        away.replace(there)
         wait_until("nobody has it in hand", lambda: not queue.ledger.entry(entry_id).entry.owner)
     assert redact_next(queue, "another", living, PACE, redacts(queue, "a"))
     assert state(queue, entry_id) == (State.REDACTED, None)
