@@ -10,6 +10,7 @@
     │   ├── DestinationBusy  it may take others no better: after some of these in a row it is taken to be down
     │   └── DestinationDown  the destination as a whole does not take instances now
     └── Hold                 the instance waits for an operator, with a reason
+        └── Damaged          what stands in the spool is not what arrived: a resend is taken in anew
 
 Anything that is none of these becomes ``Hold`` in :mod:`dicom_node.worker`. A message never carries an element value:
 reasons are shown by ``queue list`` and written to the log.
@@ -61,3 +62,10 @@ class DestinationDown(Defer):
 
 class Hold(DicomNodeError):  # noqa: N818
     """The instance (or one delivery of it) waits for an operator; the reason carries no element value."""
+
+
+class Damaged(Hold):
+    """The bytes of an instance are not those that had Success: its sender may still have them."""
+
+    def __init__(self) -> None:
+        super().__init__("its bytes are not those that arrived")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from dicom_node.errors import Defer, Hold, SpoolFull
+from dicom_node.errors import Damaged, Defer, Hold, SpoolFull
 from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
-from dicom_node.queue.sidecar import copy_without
+from dicom_node.queue.sidecar import copy_without, sha256
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
 from dicom_node.routes import matching_route, priority_of
@@ -49,6 +49,8 @@ def redact_instance(
 
     Raises
     ------
+    Damaged
+        When the disk has not kept what had Success.
     Hold
         When no route fits, or the policy cannot be carried out.
     SpoolFull
@@ -56,6 +58,7 @@ def redact_instance(
     """
     spool.check_room_to_redact(entry.size)
     with spool.original_file(entry.id) as original:
+        _check_bytes(entry, original)
         route, policy, destinations, priority = _decided(entry, original, configuration)
         if entry.size > configuration.redact.maximum_bytes and policy != "pass":
             msg = f"larger than redact.maximum_bytes ({configuration.redact.maximum_bytes})"
@@ -73,6 +76,17 @@ def redact_instance(
             path, size = _written(spool, entry, lambda file: write(dataset, file))
     clean = RedactedFile(path.name, path, instance, size)
     return Redacted(clean, destinations, redaction, route, policy, priority)
+
+
+def _check_bytes(entry: QueueEntry, original: Path) -> None:
+    """See that the disk has kept what had Success: of lost pages, a decoder may notice nothing."""
+    try:
+        is_whole = sha256(original) == entry.sha256
+    except OSError as error:
+        msg = f"its bytes cannot be read: {error.strerror}"
+        raise Hold(msg) from None
+    if not is_whole:
+        raise Damaged
 
 
 def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], object]) -> tuple[Path, int]:

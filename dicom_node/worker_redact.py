@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.errors import Hold, SpoolFull
+from dicom_node.errors import Damaged, Hold, SpoolFull
 from dicom_node.worker import settled, since, unexpected
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def redact_next(queue: Queue, owner: str, leases: Leases, pace: Pace, stage: Red
             raise
         except Hold as hold:
             reason = str(hold)
-            is_settled = settled(lambda: queue.ledger.settle_held(entry, reason), pace)
+            hold_it = queue.ledger.settle_damaged if isinstance(hold, Damaged) else queue.ledger.settle_held
+            is_settled = settled(lambda: hold_it(entry, reason), pace)
             line.warning("instance", action="held" if is_settled else "lost", reason=reason, seconds=since(started))
         except Exception as error:  # noqa: BLE001 - whatever it was, the instance is not known to be clean
             reason = unexpected(error)

@@ -231,6 +231,11 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         """Let an instance wait for an operator."""
         return self._write(lambda connection: settle(connection, entry, state=State.HELD, reason=reason))
 
+    def settle_damaged(self, entry: QueueEntry, reason: str) -> bool:
+        """Let an instance wait whose bytes are of no use; a resend of it is no duplicate then."""
+        held = {"state": State.HELD, "reason": reason, "fingerprint": None}
+        return self._write(lambda connection: settle(connection, entry, **held))
+
     def settle_sent(self, sent: Delivery, status: int) -> bool:
         """Write down that a destination has the instance; with the last of them the instance is SENT."""
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from dicom_node.errors import Damaged
 from dicom_node.model import QueueEntry, State
 from dicom_node.queue.sidecar import sha256
 from dicom_node.queue.transitions import Accepted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dicom_node.queue import AnySpool
     from dicom_node.queue.ledger import Ledger
     from dicom_node.queue.object_spool import Look
@@ -47,7 +52,7 @@ class Reconciliation:
     redact_again : int
         Rows without their clean file.
     unreadable : int
-        Bytes whose sidecar is missing or damaged: left where they are.
+        Bytes whose sidecar is missing or damaged, or that the disk refuses to read or delete: left where they are.
     swept : int
         Files that a crash left behind, and clean files of attempts that came to nothing.
     """
@@ -73,16 +78,18 @@ class Reconciler:
     def reconcile(self, older_than_seconds: float) -> Reconciliation:
         """Look at every row that is not done, then at all bytes, then at what nobody means."""
         found: Counter[str] = Counter()
-        found.update(self._look_again(entry_id) for entry_id in self._ledger.without_bytes())
+        found.update(_tried(each, partial(self._look_again, each)) for each in self._ledger.without_bytes())
         rows = self._ledger.unfinished()
         look = self._spool.look()
-        found.update(self._check_row(look, *row) for row in rows)
+        found.update(_tried(row[0], partial(self._check_row, look, *row)) for row in rows)
         entry_ids = self._spool.entry_ids()
         while some := list(islice(entry_ids, _AT_ONCE)):
             states = self._ledger.states(some)
             kept = self._ledger.sent_within(some, self._keep_originals)
             found.update(
-                self._check_bytes(each, states.get(each), older_than_seconds) for each in some if each not in kept
+                _tried(each, partial(self._check_bytes, each, states.get(each), older_than_seconds))
+                for each in some
+                if each not in kept
             )
         swept = self._spool.sweep(older_than_seconds, keep={entry_id for entry_id, _, _ in rows})
         swept += self._sweep_attempts(older_than_seconds)
@@ -112,8 +119,9 @@ class Reconciler:
             for file in some:
                 attempts, meant = rows.get(file.entry_id, (0, None))
                 if file.attempt < attempts and file.name != meant:
-                    self._spool.remove_redacted(file.name)
-                    swept += 1
+                    with suppress(OSError):  # it is tried again at the next look
+                        self._spool.remove_redacted(file.name)
+                        swept += 1
         return swept
 
     def _check_bytes(self, entry_id: str, state: State | None, older_than_seconds: float) -> _Finding:
@@ -146,7 +154,7 @@ class Reconciler:
         if self._ledger.accept(entry) is Accepted.NEW:
             if is_whole:
                 return "inserted"
-            self._ledger.hold(entry_id, "its bytes are not those that arrived")
+            self._ledger.hold_without_bytes(entry_id, str(Damaged()))
             return "held"
         # A receiver may still wait to insert this row. Were the other entry dropped meanwhile, it would succeed, and
         # must find its bytes here: hence the age.
@@ -170,3 +178,12 @@ class Reconciler:
             return self._spool.sidecar(entry_id)
         except (OSError, ValueError):
             return None
+
+
+def _tried(entry_id: str, look: Callable[[], _Finding]) -> _Finding:
+    """Look at one; what the disk refuses of it keeps nobody from looking at the others."""
+    try:
+        return look()
+    except OSError as error:  # not its own text, which quotes the path
+        log.error("bytes that the disk refuses", entry_id=entry_id, reason=error.strerror)  # noqa: TRY400
+        return "unreadable"

@@ -18,7 +18,7 @@ from dicom_node.queue.transitions import hold_waiting_deliveries
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_WITHOUT_BYTES = "its bytes are missing from the spool"
+_MISSING = "its bytes are missing from the spool"
 
 
 class Done(NamedTuple):
@@ -102,15 +102,15 @@ class Recovery(Database):
         return {row.id: (row.attempts, row.redacted_file) for row in rows}
 
     def without_bytes(self) -> list[str]:
-        """List what :meth:`hold_without_bytes` has held."""
-        chosen = select(instance.c.id).where(instance.c.state == State.HELD, instance.c.reason == _WITHOUT_BYTES)
+        """List what :meth:`hold_without_bytes` has held because they are missing."""
+        chosen = select(instance.c.id).where(instance.c.state == State.HELD, instance.c.reason == _MISSING)
         return list(self._read(lambda connection: connection.execute(chosen).scalars().all()))
 
-    def hold_without_bytes(self, entry_id: str) -> bool:
+    def hold_without_bytes(self, entry_id: str, reason: str = _MISSING) -> bool:
         """Hold an instance whose bytes are gone; a resend of it is no duplicate then, but what the node needs."""
         is_new = or_(instance.c.state != State.HELD, instance.c.fingerprint.is_not(None))
         is_waiting = and_(instance.c.id == entry_id, instance.c.state.not_in(FINAL), is_new)
-        held = {"state": State.HELD, "reason": _WITHOUT_BYTES, "fingerprint": None}
+        held = {"state": State.HELD, "reason": reason, "fingerprint": None}
 
         def write(connection: Connection) -> bool:
             if not change(connection, instance, is_waiting, **held, **NOBODYS):

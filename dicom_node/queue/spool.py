@@ -301,9 +301,10 @@ class Spool:
         swept = 0
         for directory in (self.incoming, self._received, self._redacted):
             for path in directory.iterdir():
-                if self._is_waste(path, keep) and age_of(path) >= older_than_seconds:
-                    path.unlink(missing_ok=True)
-                    swept += 1
+                with suppress(OSError):  # it is tried again at the next look
+                    if self._is_waste(path, keep) and age_of(path) >= older_than_seconds:
+                        path.unlink(missing_ok=True)
+                        swept += 1
         return swept
 
     def _is_waste(self, path: Path, keep: Container[str]) -> bool:

@@ -14,14 +14,14 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Configuration
-from dicom_node.errors import Hold
+from dicom_node.errors import Damaged, Hold
 from dicom_node.model import Origin, Outcome, Priority, QueueEntry
 from dicom_node.policies import policies
 from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance
-from tests.support.spools import content, lose
+from tests.support.spools import content, damage, lose
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -113,8 +113,18 @@ def test_what_is_too_large_to_look_at_is_held_and_not_passed(queue: Queue) -> No
 def test_what_cannot_be_read_any_more_is_held(queue: Queue) -> None:
     entry = received(queue, image(FRAME))
     lose(queue.spool, f"{entry.id}.dcm")
-    with pytest.raises(Hold, match="cannot be parsed"):
+    with pytest.raises(Hold, match="its bytes cannot be read"):
         redacted(queue, entry, configuration({}))
+
+
+@pytest.mark.parametrize("policy", ["all-text", "pass"])
+def test_an_original_that_the_disk_has_not_kept_is_held_and_nothing_of_it_goes_on(queue: Queue, policy: str) -> None:
+    entry = received(queue, image(FRAME))
+    kept = content(queue.spool, f"{entry.id}.dcm")
+    damage(queue.spool, f"{entry.id}.dcm", kept[:-64] + bytes(64))
+    with pytest.raises(Damaged):
+        redacted(queue, entry, configuration({"policy": policy}))
+    assert not list(queue.spool.clean_files(0.0))
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("all-text", Outcome.CLEANED), ("pass", Outcome.PASSED)])

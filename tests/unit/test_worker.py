@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold, SpoolFull
+from dicom_node.errors import Damaged, Defer, DestinationBusy, DestinationDown, Hold, SpoolFull
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
-from dicom_node.queue import Ledger, Queue, Spool
+from dicom_node.queue import Accepted, Ledger, Queue, Spool
 from dicom_node.stages import Redacted
 from dicom_node.worker import EXIT_STUCK, Leases, Pace, work
 from dicom_node.worker_redact import redact_next
@@ -136,6 +136,22 @@ def test_whatever_a_redaction_raises_holds_the_instance_and_tells_no_value(
     assert redact_next(queue, "w", leases, PACE, stage)
     assert state(queue, entry_id) == (State.HELD, reason)
     assert not deliver(queue, leases, Sending())
+
+
+def test_a_resend_of_what_the_disk_has_not_kept_is_taken_in_anew(queue: Queue, leases: Leases) -> None:
+    entry_id = receive(queue)
+
+    def stage(_entry: QueueEntry) -> Redacted:
+        raise Damaged
+
+    assert redact_next(queue, "w", leases, PACE, stage)
+    assert state(queue, entry_id) == (State.HELD, "its bytes are not those that arrived")
+    damaged, incoming = queue.ledger.entry(entry_id).entry, queue.spool.incoming / "again"
+    incoming.write_bytes(b"an instance")
+    again, accepted = queue.accept(incoming, damaged.instance, damaged.origin)
+    assert (again != entry_id, accepted) == (True, Accepted.NEW)
+    assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
+    assert state(queue, again) == (State.REDACTED, None)
 
 
 def test_an_instance_for_whose_clean_file_there_is_no_room_waits_and_is_not_held(queue: Queue, leases: Leases) -> None:

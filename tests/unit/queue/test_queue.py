@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -318,6 +319,24 @@ def test_what_a_crash_left_is_swept_when_it_is_stale(queue: Queue) -> None:
     assert files(queue) == set()
 
 
+def test_bytes_that_the_disk_refuses_keep_nobody_from_looking_at_the_others(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = accept(queue, b"given up, and not deleted yet")
+    assert queue.ledger.drop(refused)
+    other = bytes_without_a_row(queue, b"content", "f" * 32)
+    remove = queue.spool.remove
+
+    def refuse(entry_id: str, attempts: int) -> None:
+        if entry_id == refused:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        remove(entry_id, attempts)
+
+    monkeypatch.setattr(queue.spool, "remove", refuse)
+    assert queue.reconcile() == Reconciliation(inserted=1, unreadable=1)
+    assert state(queue, other) is State.RECEIVED
+
+
 def test_a_row_whose_bytes_are_back_goes_on(queue: Queue) -> None:
     entry_id = accept(queue)
     lose(queue.spool, f"{entry_id}.dcm")
@@ -346,6 +365,8 @@ def test_bytes_without_a_row_that_are_not_those_that_arrived_are_held(queue: Que
     assert queue.reconcile() == Reconciliation(held=1)
     assert queue.ledger.entry(entry_id).reason == "its bytes are not those that arrived"
     assert queue.reconcile() == NOTHING_TO_DO
+    assert accept(queue, content=b"content") != entry_id  # its sender still has it
+    assert claimed(queue).id != entry_id
 
 
 def test_clean_files_of_attempts_that_came_to_nothing_are_swept_and_the_one_that_counts_stays(queue: Queue) -> None:
