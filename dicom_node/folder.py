@@ -94,7 +94,7 @@ class FolderSender:
         started = time.monotonic()
         probe = self._folder / f".probe-{os.getpid()}"
         try:
-            self._folder.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+            _make(self._folder)
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -105,7 +105,7 @@ class FolderSender:
         """Nothing stays open."""
 
     def _write(self, path: Path, directory: Path, name: str) -> None:
-        directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+        _make(directory)
         target = next(target for target in _names(directory, name) if not target.exists() or _is_same(path, target))
         if not target.exists():
             # The spool's name is this delivery's own: a repeat after a crash writes over what was left here.
@@ -120,6 +120,14 @@ class FolderSender:
         # Also when it stands there already: the run that wrote it may have ended before this.
         for made in (directory, directory.parent, self._folder):
             _sync(made)
+
+
+def _make(directory: Path) -> None:
+    """Make a directory and those above it, durably; what is there already may be somebody else's, and is not touched."""
+    if not directory.exists():
+        _make(directory.parent)
+        directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
+        _sync(directory.parent)
 
 
 def _names(directory: Path, name: str) -> Iterator[Path]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tests.support.disks import PowerlessDisk
     from tests.support.node import Node
     from tests.support.peers import StoreSCP
     from tests.support.postgresql import PostgreSQL
@@ -77,6 +78,18 @@ def outage(server: PostgreSQL) -> Fault:
         server.start()
 
     return Fault("PostgreSQL crashed", happen)
+
+
+def power_cut(disk: PowerlessDisk) -> Fault:
+    """Cut the power of the disk and of all processes, and let both come back."""
+
+    def happen(node: Node) -> None:
+        disk.cut()
+        node.kill()
+        disk.restore()
+        _start(node)
+
+    return Fault("power cut", happen)
 
 
 def random_faults(count: int, seed: int, others: Sequence[Fault] = ()) -> list[Fault]:

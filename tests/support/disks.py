@@ -1,4 +1,4 @@
-"""Real file systems that fail as disks do: full, without inodes, read-only, with I/O errors from fsync, slow.
+"""Real file systems that fail as disks do: full, read-only, with I/O errors from fsync, slow, without power.
 
 All of it is the kernel's own: nothing stands between a process and its system calls. Where nothing may be mounted (an
 ordinary container), :func:`mounted` says so by :class:`NotPermitted`; ``unshare -rm`` around the tests is enough for
@@ -8,8 +8,10 @@ the tmpfs, loop devices need root.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import struct
 import subprocess
 import threading
 from contextlib import contextmanager, suppress
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 _MEBIBYTE = 1 << 20
 _ALWAYS_WRITABLE = 8 * _MEBIBYTE
 """Of a disk with I/O errors: what its file system keeps for itself stands there, so that only new blocks fail."""
+
+_SHUT_DOWN = 0x8004587D
+"""EXT4_IOC_SHUTDOWN, what xfstests cut the power with; and that not even the journal is written before."""
+_NOT_EVEN_THE_JOURNAL = struct.pack("I", 2)
 
 
 class NotPermitted(Exception):  # noqa: N818 - what the kernel says
@@ -151,6 +157,66 @@ class FailingDisk:
         with full(self._bottom):
             wait_until("fsync fails", lambda: _fails(self.path / "probe"))
             yield
+
+
+class PowerlessDisk:
+    """A disk (ext4 on a loop device) whose power can be cut: only what was written to the device is there afterwards.
+
+    What stood in the kernel's memory, of bytes, names and sizes, is gone. The device keeps what it was given, in that
+    order: one that loses what it said was synced is another fault.
+
+    Parameters
+    ----------
+    folder : Path
+        Where image and mount point are; ``path`` is the latter.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._image, self.path = folder / "image", folder / "disk"
+
+    @contextmanager
+    def mounted(self) -> Iterator[None]:
+        """Make and mount it."""
+        self._image.touch()
+        os.truncate(self._image, 256 * _MEBIBYTE)
+        # With a journal: what ext4 changes of names and sizes is in memory alone until then.
+        _run("mkfs.ext4", "-q", "-O", "has_journal", str(self._image))
+        self.path.mkdir()
+        self._mount()
+        try:
+            yield
+        finally:
+            _run("umount", "--lazy", str(self.path))
+
+    def cut(self) -> None:
+        """Let nothing reach the device any more: every system call that would fails from now on."""
+        cut_power(self.path)
+
+    def restore(self) -> None:
+        """Mount it with what is on the device; whoever had files there has to be dead."""
+        wait_until("nobody has a file there", self._is_unmounted)
+        self._mount()
+
+    def _is_unmounted(self) -> bool:
+        try:
+            _run("umount", str(self.path))
+        except NotPermitted as why:
+            if "busy" in str(why):
+                return False
+            raise
+        return True
+
+    def _mount(self) -> None:
+        _run("mount", "-o", "loop", str(self._image), str(self.path))
+
+
+def cut_power(disk: Path) -> None:
+    """Cut the power of the disk that is mounted here."""
+    descriptor = os.open(disk, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _SHUT_DOWN, _NOT_EVEN_THE_JOURNAL)
+    finally:
+        os.close(descriptor)
 
 
 def _fails(probe: Path) -> bool:

@@ -2,7 +2,7 @@
 
 No line of the node knows of this. ``sitecustomize.py`` in a folder that the node's processes have on their path wraps
 the functions around the transitions; a file in ``armed`` beside it, with the name of a point, holds the signal that the
-next process sends itself there.
+next process sends itself there, and perhaps the disk whose power it cuts before.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import sys
 from contextlib import suppress
 from functools import partial, wraps
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from tests.support.disks import cut_power
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _PIXEL_DATA = 0x7FE00010
 _P_DATA_TF = 4
@@ -134,10 +136,13 @@ class Faults:
             made.mkdir(parents=True)
         (folder / "sitecustomize.py").write_text(_HOOK, encoding="utf-8")
 
-    def arm(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Let the next process that comes to this point die there; SIGSTOP leaves it standing, for ever."""
+    def arm(self, name: str, number: signal.Signals = signal.SIGKILL, disk: Path | None = None) -> None:
+        """Let the next process that comes to this point die there; SIGSTOP leaves it standing, for ever.
+
+        The power of ``disk`` is cut at the same moment.
+        """
         whole = self.folder / "arming"
-        whole.write_text(number.name, encoding="utf-8")
+        whole.write_text("\n".join([number.name, *([str(disk)] if disk else [])]), encoding="utf-8")
         whole.replace(self._armed / name)
 
     @property
@@ -187,9 +192,11 @@ def _found(function: str) -> tuple[Any, str, Any]:
 
 def _die_if_armed(armed: Path) -> None:
     with suppress(FileNotFoundError):
-        number = signal.Signals[armed.read_text(encoding="utf-8")]
+        name, *disks = armed.read_text(encoding="utf-8").splitlines()
         os.unlink(armed)  # noqa: PTH108 - Path.unlink is a point; of two processes one finds the file
-        os.kill(os.getpid(), number)
+        for disk in disks:
+            cut_power(Path(disk))
+        os.kill(os.getpid(), signal.Signals[name])
 
 
 def _keep_originals(kept: Path) -> None:
@@ -198,7 +205,7 @@ def _keep_originals(kept: Path) -> None:
 
     @wraps(inner)
     def outer(spool: Any, entry_id: str, attempts: int) -> None:  # noqa: ANN401 - imported where it is wrapped
-        with suppress(FileNotFoundError, FileExistsError):
+        with suppress(OSError):  # it is gone, kept already, or on another disk
             os.link(spool.original(entry_id), kept / f"{entry_id}.dcm")
         inner(spool, entry_id, attempts)
 
