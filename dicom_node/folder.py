@@ -123,7 +123,7 @@ class FolderSender:
 
 
 def _make(directory: Path) -> None:
-    """Make a directory and those above it, durably; what is there already may be somebody else's, and is not touched."""
+    """Make a directory and those above it, durably; what is there already is left as it is."""
     if not directory.exists():
         _make(directory.parent)
         directory.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
