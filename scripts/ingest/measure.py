@@ -10,11 +10,13 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from ingest.sender import Association, Image, ct, seconds_for
-from ingest.servers import LONGEST_PDU, DcmtkStoreSCP, Server, TheNode, TheOrthanc
+from ingest.servers import LONGEST_PDU, DcmtkStoreSCP, OrthancOnPostgreSQL, Server, TheNode, TheOrthanc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from tests.support.postgresql import PostgreSQL
 
 _LARGE_SIDE = 2048
 _SETTLE_SECONDS, _ENDED_SECONDS = 2.0, 0.2
@@ -29,13 +31,16 @@ class Rate:
     cpu: list[float] = field(default_factory=list)
 
 
-def servers(folder: Path, processes: Sequence[int]) -> list[Server]:
-    """Make the node, once for each number of receivers, and the two others."""
+def servers(folder: Path, processes: Sequence[int], postgresql: PostgreSQL | None = None) -> list[Server]:
+    """Make the node, once for each number of receivers, and the others; with PostgreSQL, two more that use it."""
+    ledgers = {"": "", **({", PostgreSQL": postgresql.new_ledger()} if postgresql else {})}
     nodes = [
-        TheNode(folder / f"node{n}", {"processes": n} if n else {}, f"dicom_node, {n or 'default'} receiver(s)")
+        TheNode(folder / f"node{n}{kind}", {"processes": n} if n else {}, f"dicom_node{kind}, {n or 'default'}", ledger)
+        for kind, ledger in ledgers.items()
         for n in processes
     ]
-    return [*nodes, DcmtkStoreSCP(folder / "storescp"), TheOrthanc(folder / "orthanc")]
+    orthancs = [OrthancOnPostgreSQL(folder / "orthanc-postgresql", postgresql)] if postgresql else []
+    return [*nodes, DcmtkStoreSCP(folder / "storescp"), TheOrthanc(folder / "orthanc"), *orthancs]
 
 
 def rates(measured: Sequence[Server], rounds: int, each: int, associations: int, image: Image) -> list[Rate]:
@@ -54,16 +59,17 @@ def rates(measured: Sequence[Server], rounds: int, each: int, associations: int,
 
 
 def rate_table(found: Sequence[Rate], instances: int, image: Image) -> str:
-    """Medians of all rounds; the ratio is the median of the ratios of the rounds."""
-    orthanc = found[-1]
+    """Medians of all rounds; a ratio is the median of the ratios of the rounds."""
+    orthancs = [rate for rate in found if isinstance(rate.server, TheOrthanc)]
     megabytes = instances * image.size / 1e6
-    lines = ["| | instances/s | MB/s | times Orthanc (rounds) | CPU ms/MB |", "|---|---|---|---|---|"]
+    times = "".join(f" times {orthanc.server.name} (rounds) |" for orthanc in orthancs)
+    lines = [f"| | instances/s | MB/s |{times} CPU ms/MB |", "|---|---|---|" + "---|" * (len(orthancs) + 1)]
     for rate in found:
-        ratios = [theirs / ours for ours, theirs in zip(rate.seconds, orthanc.seconds, strict=True)]
         middle = median(rate.seconds)
+        ratios = "".join(f" {_ratio(rate, orthanc)} |" for orthanc in orthancs)
         lines.append(
-            f"| {rate.server.name} | {instances / middle:.0f} | {megabytes / middle:.0f} | {median(ratios):.2f}"
-            f" ({min(ratios):.2f} to {max(ratios):.2f}) | {1000 * median(rate.cpu) / megabytes:.2f} |"
+            f"| {rate.server.name} | {instances / middle:.0f} | {megabytes / middle:.0f} |{ratios}"
+            f" {1000 * median(rate.cpu) / megabytes:.2f} |"
         )
     return "\n".join(lines)
 
@@ -106,6 +112,11 @@ def file_system(folder: Path) -> str:
     """Say what kind of file system the folder is on."""
     told = subprocess.run(["stat", "-f", "-c", "%T", str(folder)], capture_output=True, text=True, check=True)  # noqa: S603, S607
     return told.stdout.strip()
+
+
+def _ratio(rate: Rate, other: Rate) -> str:
+    ratios = [theirs / ours for ours, theirs in zip(rate.seconds, other.seconds, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def _sent(server: Server, image: Image, associations: int, each: int) -> float:

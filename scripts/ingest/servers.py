@@ -15,9 +15,12 @@ from tests.support.processes import end_marked, marked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tests.support.postgresql import PostgreSQL
+
 LONGEST_PDU = 131072
 """What all are told to take, in bytes: storescp knows no more, the node's default is the same."""
 
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,13 +58,14 @@ class TheNode(Server):
     """The node's receive role: fsync of bytes, directory and row before Success."""
 
     ae_title = AE_TITLE
-    keeps = "fsync of file and directory, row committed with synchronous=FULL"
 
-    def __init__(self, folder: Path, receive: Mapping[str, object], name: str = "dicom_node") -> None:
+    def __init__(self, folder: Path, receive: Mapping[str, object], name: str, ledger: str = "") -> None:
         super().__init__(folder)
         self.name = name
+        row = "PostgreSQL, synchronous_commit=on" if ledger else "SQLite, synchronous=FULL"
+        self.keeps = f"fsync of file and directory, row committed ({row})"
         route = {"name": "all", "policy": "all-text", "destinations": ["out"]}
-        self._node = Node(folder, [route], {"out": {"folder": "out"}}, receive=receive)
+        self._node = Node(folder, [route], {"out": {"folder": "out"}}, receive=receive, ledger=ledger)
         self.port = self._node.port
 
     def start(self) -> None:
@@ -92,7 +96,7 @@ class DcmtkStoreSCP(Server):
 
 
 class TheOrthanc(Server):
-    """Orthanc that syncs its storage area; its index is SQLite, as it comes."""
+    """Orthanc that syncs its storage area."""
 
     name = "Orthanc"
     ae_title = "ORTHANC"
@@ -100,9 +104,9 @@ class TheOrthanc(Server):
         "fsync of each file (SyncStorageArea), SQLite index as it comes (WAL, synchronous=NORMAL: no fsync a commit)"
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: object) -> None:
         super().__init__(folder)
-        self._orthanc = Orthanc(folder, SyncStorageArea=True, MaximumPduLength=LONGEST_PDU)
+        self._orthanc = Orthanc(folder, SyncStorageArea=True, MaximumPduLength=LONGEST_PDU, **settings)
         self.port = self._orthanc.port
 
     def start(self) -> None:
@@ -112,6 +116,18 @@ class TheOrthanc(Server):
     def end(self) -> None:
         """Kill it."""
         self._orthanc.end()
+
+
+class OrthancOnPostgreSQL(TheOrthanc):
+    """The same with its index in PostgreSQL, by its plugin: commits of the index are durable as well."""
+
+    name = "Orthanc, PostgreSQL"
+    keeps = "fsync of each file (SyncStorageArea), index committed (PostgreSQL, synchronous_commit=on)"
+
+    def __init__(self, folder: Path, server: PostgreSQL) -> None:
+        where = server.url.replace("postgresql+psycopg:", "postgresql:")
+        index = {"EnableIndex": True, "EnableStorage": False, "ConnectionUri": where}
+        super().__init__(folder, Plugins=[str(_PLUGIN)], PostgreSQL=index)
 
 
 def _cpu_seconds(pid: int) -> float:
