@@ -8,7 +8,8 @@
     ├── Refuse               receive only: the DIMSE status the sender hears
     ├── Defer                send only: try again later; nothing is lost, no attempt is spent
     │   ├── DestinationBusy  it may take others no better: after some of these in a row it is taken to be down
-    │   └── DestinationDown  the destination as a whole does not take instances now
+    │   ├── DestinationDown  the destination as a whole does not take instances now
+    │   └── RedactAgain      the disk has not kept the clean file: it is made again, from the original
     └── Hold                 the instance waits for an operator, with a reason
         └── Damaged          what stands in the spool is not what arrived: a resend is taken in anew
 
@@ -58,6 +59,13 @@ class DestinationBusy(Defer):
 
 class DestinationDown(Defer):
     """No instance reaches this destination now: all its deliveries wait, not only this one."""
+
+
+class RedactAgain(Defer):
+    """The clean file of a delivery is not the one that was written; the original is still there."""
+
+    def __init__(self) -> None:
+        super().__init__("the clean file is not the one that was written")
 
 
 class Hold(DicomNodeError):  # noqa: N818

@@ -132,7 +132,7 @@ class Delivery:
     """One instance on its way to one destination.
 
     ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax. ``study_instance_uid`` is
-    the one that was received.
+    the one that was received. ``redacted_sha256`` is None where an older release has written the clean file.
     """
 
     entry_id: str
@@ -150,6 +150,7 @@ class Delivery:
     status: int | None = None
     priority: Priority = Priority.MEDIUM
     study_instance_uid: str = ""
+    redacted_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +284,13 @@ class Redaction:
 
 @dataclass(frozen=True, slots=True)
 class RedactedFile:
-    """A clean file that stands durably in the spool."""
+    """A clean file that stands durably in the spool.
+
+    ``sha256`` is the hexadecimal digest of what was written; None where nobody has looked.
+    """
 
     name: str
     path: Path
     instance: SOPInstance
     size: int
+    sha256: str | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+import hashlib
+import io
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from dicom_node.errors import Damaged, Defer, Hold, SpoolFull
+from dicom_node.errors import Damaged, Defer, Hold, RedactAgain, SpoolFull
 from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
 from dicom_node.queue.sidecar import copy_without, sha256
 from dicom_node.redaction import Policy, redact
@@ -15,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from _typeshed import ReadableBuffer
+
     from dicom_node.config import Configuration
     from dicom_node.destinations import Sender
-    from dicom_node.model import Delivery, QueueEntry, StoreStatus
+    from dicom_node.model import Delivery, QueueEntry, SOPInstance, StoreStatus
     from dicom_node.queue import AnySpool
     from dicom_node.redaction import TextDetector
 
@@ -66,15 +71,14 @@ def redact_instance(
         if policy == "pass":
             instance, redaction = entry.instance, Redaction(Outcome.PASSED)
             with original.open("rb") as source:
-                path, size = _written(spool, entry, lambda file: copy_without(source, file))
+                clean = _written(spool, entry, instance, lambda file: copy_without(source, file))
         else:
             dataset = read(original)
             # A release is an operator's word for this one instance: its policy alone, without what a route adds.
             released = Policy(policy, configuration.redact.fill, spacy_model=configuration.redact.spacy_model)
             redaction = redact(dataset, policies.get(route) or released, detector)
             instance = identity(dataset)
-            path, size = _written(spool, entry, lambda file: write(dataset, file))
-    clean = RedactedFile(path.name, path, instance, size)
+            clean = _written(spool, entry, instance, lambda file: write(dataset, file))
     return Redacted(clean, destinations, redaction, route, policy, priority)
 
 
@@ -89,16 +93,43 @@ def _check_bytes(entry: QueueEntry, original: Path) -> None:
         raise Damaged
 
 
-def _written(spool: AnySpool, entry: QueueEntry, write: Callable[[BinaryIO], object]) -> tuple[Path, int]:
-    """Write a clean file; return where it is, and its size in bytes."""
-    size = 0
+class _Digested(io.BufferedIOBase):
+    """A file that is written from its beginning to its end, and hashed meanwhile."""
 
-    def counted(file: BinaryIO) -> None:
-        nonlocal size
-        write(file)
-        size = file.tell()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
 
-    return spool.write_redacted(entry.id, entry.attempts, counted), size
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: ReadableBuffer, /) -> int:
+        self._hash.update(content)
+        written = self._file.write(content)
+        self.size += written
+        return written
+
+    def tell(self) -> int:
+        return self.size
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _written(
+    spool: AnySpool, entry: QueueEntry, instance: SOPInstance, write: Callable[[BinaryIO], object]
+) -> RedactedFile:
+    """Write a clean file, and tell what was written."""
+    written: list[_Digested] = []
+
+    def digested(file: BinaryIO) -> None:
+        written.append(_Digested(file))
+        write(cast("BinaryIO", written[-1]))
+
+    path = spool.write_redacted(entry.id, entry.attempts, digested)
+    return RedactedFile(path.name, path, instance, written[-1].size, written[-1].sha256)
 
 
 def _decided(
@@ -130,12 +161,20 @@ def send_instance(
     Raises
     ------
     Defer
-        When it has to be tried again.
+        When it has to be tried again; RedactAgain when the disk has not kept the clean file.
     Hold
         When trying again would not help.
     """
     try:
         with spool.redacted_file(delivery.redacted_file) as path:
+            _check_clean(delivery, path)
             return sender.send(path, delivery.instance, waiting, failures=delivery.failures, priority=delivery.priority)
     except SpoolFull as full:  # a store that is away: nothing is known against the instance
         raise Defer(str(full)) from None
+
+
+def _check_clean(delivery: Delivery, path: Path) -> None:
+    """See that the disk has kept what was written: what cannot be read at all is for the sender to say."""
+    with suppress(OSError):
+        if delivery.redacted_sha256 not in (None, sha256(path)):
+            raise RedactAgain

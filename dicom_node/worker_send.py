@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold
+from dicom_node.errors import Defer, DestinationBusy, DestinationDown, Hold, RedactAgain
 from dicom_node.queue.backoff import delay
 from dicom_node.worker import settled, since, unexpected
 
@@ -160,6 +160,8 @@ class Deliverer:
             self._busy = busy + 1 if isinstance(defer, DestinationBusy) else 0
             pause = delay(delivery.failures + 1, self._pace.retry, self._pace.retry_maximum, random.random)
             queue.ledger.settle_deferred(delivery, str(defer), pause, with_study=self._by_study)
+            if isinstance(defer, RedactAgain):
+                queue.ledger.redact_again(delivery.entry_id, delivery.redacted_file)
             line.warning("instance", action="deferred", reason=str(defer), seconds=since(started))
             return True
         except Hold as hold:

@@ -216,7 +216,12 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         if not destinations:
             msg = "an instance needs a destination"
             raise ValueError(msg)
-        clean = {"redacted_file": file.name, "redacted_size": file.size, "redacted_instance": asdict(file.instance)}
+        clean = {
+            "redacted_file": file.name,
+            "redacted_size": file.size,
+            "redacted_sha256": file.sha256,
+            "redacted_instance": asdict(file.instance),
+        }
 
         def write(connection: Connection) -> bool:
             if not settle(connection, entry, state=State.REDACTED, reason=None, **clean):

@@ -80,6 +80,7 @@ instance = Table(
     Column("release_destinations", JSON, nullable=False),
     Column("redacted_file", Text),
     Column("redacted_size", BigInteger),
+    Column("redacted_sha256", Text),
     Column("redacted_instance", JSON),
     Index("instance_due", "state", "priority", "not_before"),
     Index("instance_lease", "state", "lease_until"),
@@ -153,7 +154,7 @@ def row_of(entry: QueueEntry) -> dict[str, Any]:
 def deliveries() -> Select[Any]:
     """Select what :func:`delivery_of` reads: deliveries with the instance that they are of."""
     of_the_instance = ("calling_ae_title", "called_ae_title", "peer_address", "received_at")
-    clean = ("redacted_file", "redacted_size", "redacted_instance")
+    clean = ("redacted_file", "redacted_size", "redacted_sha256", "redacted_instance")
     return select(delivery, *(instance.c[name] for name in of_the_instance + clean)).join_from(delivery, instance)
 
 
@@ -175,6 +176,7 @@ def delivery_of(row: RowMapping) -> Delivery:
         status=row["status"],
         priority=Priority(row["priority"]),
         study_instance_uid=row["study_instance_uid"],
+        redacted_sha256=row["redacted_sha256"],
     )
 
 

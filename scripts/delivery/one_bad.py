@@ -82,7 +82,10 @@ def run(arguments: argparse.Namespace) -> None:
         destinations = {"third": third.scp.destination, "a": goods[0].destination, "b": goods[1].destination}
         # Nothing is looked at: the delay is to be that of the queue and of the senders.
         node = Node(
-            Path(name) / "node", [{"name": "all", "policy": "pass", "destinations": list(destinations)}], destinations
+            Path(name) / "node",
+            [{"name": "all", "policy": "pass", "destinations": list(destinations)}],
+            destinations,
+            redactors=2,
         )
         stack.callback(node.kill)
         _wait_as_by_default(node)

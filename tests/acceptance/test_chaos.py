@@ -33,7 +33,7 @@ def server() -> Iterator[PostgreSQL]:
 def test_nothing_is_lost_and_nothing_unclean_arrives_though_processes_are_killed_and_the_ledger_is_lost(
     make_node: Callable[..., Node], pacs: StoreSCP, tmp_path: Path
 ) -> None:
-    node = make_node({"pacs": pacs.destination})
+    node = make_node({"pacs": pacs.destination}, redactors=2)
     node.start()
     live_through(Chaos(node, pacs, tmp_path / "images", INSTANCES, random_faults(KILLS, SEED, [LOST_LEDGER]), SEED))
 
@@ -41,7 +41,7 @@ def test_nothing_is_lost_and_nothing_unclean_arrives_though_processes_are_killed
 def test_nor_with_the_ledger_on_postgresql_though_it_crashes_as_well(
     make_node: Callable[..., Node], pacs: StoreSCP, server: PostgreSQL, tmp_path: Path
 ) -> None:
-    node = make_node({"pacs": pacs.destination}, ledger=server.url)
+    node = make_node({"pacs": pacs.destination}, ledger=server.url, redactors=2)
     node.start()
     faults = random_faults(KILLS, SEED, [LOST_LEDGER, outage(server)])
     live_through(Chaos(node, pacs, tmp_path / "images", INSTANCES, faults, SEED))

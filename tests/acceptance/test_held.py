@@ -102,7 +102,7 @@ def test_an_instance_that_kills_the_redactor_is_held_after_two_attempts_and_cost
     deadly = aborting_rle(tmp_path / "deadly.dcm", hook)
     others = copies_of(pydicom_file("CT_small.dcm"), tmp_path / "others", 6)
     codec: dict[str, Any] = {"python_path": hook}
-    node = make_node({"pacs": pacs.destination}, **codec)
+    node = make_node({"pacs": pacs.destination}, redactors=2, **codec)
     node.start()
     storescu(node.port, *others[:3], deadly, *others[3:])
     node.wait_for(SENT=6, HELD=1)

@@ -52,7 +52,7 @@ def test_the_roles_of_a_supervisor_that_was_killed_end_by_themselves(
 ) -> None:
     node = make_node({"pacs": pacs.destination})
     node.start()
-    assert len(node.roles()) == 4
+    assert len(node.roles()) == 3
     node.kill_supervisor()
     wait_until("the roles are gone", lambda: not node.roles(), node.roles)
 

@@ -49,7 +49,7 @@ class Node:
     spool : str
         Of the configuration.
     redactors : int
-        Of the configuration.
+        Of the configuration; each takes seconds to start.
     profile : str
         Of the detector; most tests are about the way of an instance, and the quick one sees their text as well.
     machine : Machine, optional
@@ -72,7 +72,7 @@ class Node:
         lease_seconds: float = 3.0,
         receive: Mapping[str, Any] | None = None,
         spool: str = "",
-        redactors: int = 2,
+        redactors: int = 1,
         profile: str = "fast",
         machine: Machine | None = None,
         ledger_from_here: str = "",

@@ -14,13 +14,14 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Configuration
-from dicom_node.errors import Damaged, Hold
+from dicom_node.errors import Damaged, Hold, RedactAgain
+from dicom_node.folder import FolderSender
 from dicom_node.model import Origin, Outcome, Priority, QueueEntry
 from dicom_node.policies import policies
 from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
-from dicom_node.stages import Redacted, redact_instance
+from dicom_node.stages import Redacted, redact_instance, send_instance
 from tests.support.spools import content, damage, lose
 from tests.unit.redaction.made import FindsBoxes, image
 
@@ -125,6 +126,23 @@ def test_an_original_that_the_disk_has_not_kept_is_held_and_nothing_of_it_goes_o
     with pytest.raises(Damaged):
         redacted(queue, entry, configuration({"policy": policy}))
     assert not list(queue.spool.clean_files(0.0))
+
+
+@pytest.mark.parametrize("policy", ["all-text", "pass"])
+def test_a_clean_file_goes_out_as_it_was_written_or_is_made_again(queue: Queue, policy: str, tmp_path: Path) -> None:
+    done = redacted(queue, entry := received(queue, image(FRAME)), configuration({"policy": policy}), BOX)
+    assert done.file.sha256 == sha256(done.file.path)
+    assert queue.ledger.settle_redacted(entry, done.file, ["clean"])
+    (delivery,) = queue.ledger.claim_deliveries("clean", "sender", 60.0, 1)
+    written = done.file.path.read_bytes()
+    damage(queue.spool, done.file.name, written[:-64] + bytes(64))
+    with pytest.raises(RedactAgain):
+        send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
+    assert not list(tmp_path.rglob("clean/**/*.dcm"))
+    send_instance(replace(delivery, redacted_sha256=None), queue.spool, FolderSender(tmp_path / "older release"))
+    damage(queue.spool, done.file.name, written)
+    send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
+    assert [path.read_bytes() for path in tmp_path.rglob("clean/**/*.dcm")] == [written]
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [("all-text", Outcome.CLEANED), ("pass", Outcome.PASSED)])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from dicom_node.errors import Damaged, Defer, DestinationBusy, DestinationDown, Hold, SpoolFull
+from dicom_node.errors import Damaged, Defer, DestinationBusy, DestinationDown, Hold, RedactAgain, SpoolFull
 from dicom_node.model import Origin, Outcome, RedactedFile, Redaction, SOPInstance, State, StoreStatus
 from dicom_node.queue import Accepted, Ledger, Queue, Spool
 from dicom_node.stages import Redacted
@@ -212,6 +212,21 @@ def test_a_deferred_delivery_is_tried_again_and_delays_no_other(queue: Queue, le
     time.sleep(2 * PACE.retry_maximum)
     assert deliver(queue, leases, sending)
     assert sorted(sending.sent) == sorted(ids)
+
+
+def test_a_clean_file_that_the_disk_has_not_kept_is_made_again_and_sent(queue: Queue, leases: Leases) -> None:
+    entry_id = receive(queue)
+    redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
+    sending = Sending(RedactAgain())
+    assert deliver(queue, leases, sending)
+    assert state(queue, entry_id)[0] is State.RECEIVED
+    assert not deliver(queue, leases, Sending(), "b"), "it would send the same file"
+    assert redact_next(queue, "w", leases, PACE, redacts(queue, "a", "b"))
+    time.sleep(2 * PACE.retry_maximum)
+    assert deliver(queue, leases, sending)
+    assert deliver(queue, leases, sending, "b")
+    assert sending.sent == [entry_id] * 2
+    assert state(queue, entry_id) == (State.SENT, None)
 
 
 def test_a_failed_probe_touches_no_delivery(queue: Queue, leases: Leases) -> None:
