@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -359,27 +359,51 @@ def test_a_step_that_raises_is_followed_by_others_until_the_stop() -> None:
     assert steps == [0, 1, 2]
 
 
+@dataclass(frozen=True)
+class LedgerFile:
+    """The file of a ledger that goes away and comes back, at once both ways.
+
+    A thread that opens it would make an empty ledger where there is none for a moment.
+    """
+
+    queue: Queue
+    path: Path
+
+    def go(self) -> None:
+        """Leave something that cannot be opened: a link to itself."""
+        self.queue.ledger.close()
+        self._away.hardlink_to(self.path)
+        nowhere = self.path.with_name("nowhere")
+        nowhere.symlink_to(self.path)
+        nowhere.replace(self.path)
+        self.queue.ledger.close()  # a thread may have opened it again before
+
+    def come_back(self) -> None:
+        self._away.replace(self.path)
+
+    @property
+    def _away(self) -> Path:
+        return self.path.with_name("away")
+
+
+@pytest.fixture
+def ledger_file(queue: Queue, tmp_path: Path) -> LedgerFile:
+    return LedgerFile(queue, tmp_path / "ledger.db")
+
+
 @pytest.mark.parametrize("holds", [False, True], ids=["redacted", "held"])
 def test_a_result_is_settled_once_the_ledger_is_back_and_nobody_died(
     queue: Queue,
     leases: Leases,
-    tmp_path: Path,
+    ledger_file: LedgerFile,
     holds: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     entry_id = receive(queue)
-    there, away = tmp_path / "ledger.db", tmp_path / "away"
-
-    def come_back() -> None:
-        there.rmdir()
-        away.rename(there)
-
-    back = threading.Timer(0.3, come_back)
+    back = threading.Timer(0.3, ledger_file.come_back)
 
     def stage(entry: QueueEntry) -> Redacted:
         done = redacts(queue, "a")(entry)
-        queue.ledger.close()
-        there.rename(away)
-        there.mkdir()  # cannot be opened as a database
+        ledger_file.go()
         back.start()
         if holds:
             msg = "not sure"
@@ -392,49 +416,41 @@ def test_a_result_is_settled_once_the_ledger_is_back_and_nobody_died(
 
 
 def test_a_ledger_that_stays_away_ends_the_settling_with_the_lease_and_the_work_is_done_again(
-    queue: Queue, leases: Leases, tmp_path: Path
+    queue: Queue, leases: Leases, ledger_file: LedgerFile
 ) -> None:
     entry_id = receive(queue)
-    there, away = tmp_path / "ledger.db", tmp_path / "away"
 
     def stage(_entry: QueueEntry) -> Redacted:
-        queue.ledger.close()
-        there.rename(away)
-        there.mkdir()
+        ledger_file.go()
         msg = "not sure"
         raise Hold(msg)
 
     with pytest.raises(OperationalError):
         redact_next(queue, "w", leases, replace(PACE, lease=0.2), stage)
-    there.rmdir()
-    away.rename(there)
+    ledger_file.come_back()
     assert state(queue, entry_id) == (State.RECEIVED, None)
     queue.ledger.expire("w")
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))
     assert state(queue, entry_id) == (State.REDACTED, None)
 
 
-def test_a_full_disk_that_comes_and_goes_under_ledger_and_spool_holds_nothing(queue: Queue, tmp_path: Path) -> None:
+def test_a_full_disk_that_comes_and_goes_under_ledger_and_spool_holds_nothing(
+    queue: Queue, ledger_file: LedgerFile
+) -> None:
     """Each time the ledger is away for longer than a lease: a worker that had died so would be counted."""
     entry_id = receive(queue)
-    there, away, nowhere = (tmp_path / name for name in ("ledger.db", "away", "nowhere"))
     pace = replace(PACE, lease=0.2)
     living = Leases(queue, pace)
 
     def stage(_entry: QueueEntry) -> Redacted:
-        queue.ledger.close()
-        # At once, both ways: the thread of the leases would make an empty ledger where there is none for a moment.
-        away.hardlink_to(there)
-        nowhere.symlink_to(there)
-        nowhere.replace(there)
-        queue.ledger.close()  # that thread may have opened it again before
+        ledger_file.go()
         msg = "no room"
         raise SpoolFull(msg)
 
     for _ in range(3):
         with pytest.raises(OperationalError):
             redact_next(queue, "w", living, pace, stage)
-        away.replace(there)
+        ledger_file.come_back()
         wait_until("nobody has it in hand", lambda: not queue.ledger.entry(entry_id).entry.owner)
     assert redact_next(queue, "another", living, PACE, redacts(queue, "a"))
     assert state(queue, entry_id) == (State.REDACTED, None)
