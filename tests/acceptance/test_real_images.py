@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,22 @@ class Hospital:
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
-    folder = tmp_path_factory.mktemp("hospital")
+    with make_hospital(tmp_path_factory.mktemp("hospital"), "thorough") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def quick_hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
+    """For whole loops, which take minutes with ``thorough``: ``test_vendor_text`` looks at each of them so."""
+    with make_hospital(tmp_path_factory.mktemp("quick hospital"), "fast") as one:
+        yield one
+
+
+@contextmanager
+def make_hospital(folder: Path, profile: str) -> Iterator[Hospital]:
     pacs = StoreSCP(folder / "pacs")
     route = {"name": "all", "policy": "all-text", "destinations": ["pacs"]}
-    node = Node(folder / "node", [route], {"pacs": pacs.destination}, profile="thorough")
+    node = Node(folder / "node", [route], {"pacs": pacs.destination}, profile=profile)
     try:
         pacs.start()
         node.start()
@@ -83,10 +96,10 @@ def detector() -> TextDetector:
 
 @pytest.mark.parametrize("name", FRAMES)
 def test_what_a_person_reads_in_the_banner_is_the_fill_in_every_frame_and_other_pixels_are_as_sent(
-    hospital: Hospital, tmp_path: Path, name: str
+    quick_hospital: Hospital, tmp_path: Path, name: str
 ) -> None:
     sent = ultrasound(name, tmp_path)
-    arrived = hospital.carry(sent)
+    arrived = quick_hospital.carry(sent)
     frames = 0
     for before, after in zip(frames_of(sent), frames_of(arrived), strict=True):
         for text in TEXTS[name]:
