@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dicom_node.errors import RedactAgain
 from tests.support.burned_in import burned_in, is_clean
 from tests.support.chaos import Chaos, power_cut
 from tests.support.disks import NotPermitted, PowerlessDisk
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 INSTANCES, CUTS, SEED = 30, 4, 1
 AT_EACH_POINT = 2
+MADE_AGAIN = str(RedactAgain())
+"""What a sender says of a clean file that the disk has not kept: that is mended, and should never have to be."""
+
 WORKER_DIED = "the worker process died twice"
 RELIED_ON = ("received: row", "redact: settled", "send: settled", "send: original deleted")
 """From here on somebody takes for granted that bytes are on the disk, or the ledger does."""
@@ -53,6 +57,7 @@ def test_what_had_success_outlives_cuts_at_random_moments(
     assert (result.lost, result.unclean, result.unlike, result.strangers) == (0, 0, 0, 0)
     assert {each.reason for each in node.entries() if each.state == "HELD"} <= {WORKER_DIED}
     assert stand_clean_in(disk.path / "out") >= sent_by(node)
+    assert MADE_AGAIN not in node.logged
 
 
 def test_what_the_ledger_says_is_on_the_disk_when_the_power_is_cut_right_then(
@@ -79,6 +84,7 @@ def test_what_the_ledger_says_is_on_the_disk_when_the_power_is_cut_right_then(
         modality.wait()
         wait_until("all is sent", lambda: set(node.counts()) == {"SENT"}, node.entries)
         assert stand_clean_in(disk.path / "out") >= sent_by(node) >= set(map(uid_of, images))
+    assert MADE_AGAIN not in node.logged
 
 
 def stand_clean_in(folder: Path) -> set[str]:
