@@ -8,6 +8,7 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from random import SystemRandom
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -36,11 +37,23 @@ def environment(mark: Path, python_path: Path | None = None) -> dict[str, str]:
     return {**ours, "PYTHONPATH": path, "TCP_NODELAY": "1", _MARK: str(mark)}
 
 
+_PORTS_OF_CONNECTIONS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 10_000
+_CHANCE = SystemRandom()
+"""Not the one of a seed: processes that run tests side by side would all find the same."""
+
+
 def free_port() -> int:
-    """Ask the system for a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Find a port that nobody listens on, below those that the system gives to connections.
+
+    One of those could be a connection's by the time that somebody listens on it.
+    """
+    first_of_connections = int(_PORTS_OF_CONNECTIONS.read_text(encoding="ascii").split()[0])
+    while True:
+        port = _CHANCE.randrange(_FIRST_PORT, first_of_connections)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def is_listening(port: int) -> bool:
