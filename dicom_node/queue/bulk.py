@@ -23,6 +23,7 @@ _REMOVAL = "its removal has begun: drop it again"
 _ANONYMOUS: dict[str, Any] = {
     "reason": "removed by an operator, its bytes overwritten",
     **dict.fromkeys(("sop_instance_uid", "study_instance_uid", "series_instance_uid", "sha256"), ""),
+    "redacted_sha256": None,
     "redacted_instance": dict.fromkeys(
         ("sop_class_uid", "sop_instance_uid", "study_instance_uid", "series_instance_uid", "transfer_syntax_uid"), ""
     ),

@@ -127,4 +127,5 @@ class Recovery(Database):
             instance.c.state == State.REDACTED,
             instance.c.redacted_file == missing_file,
         )
-        return self._change(instance, is_without, state=State.RECEIVED, **NOBODYS)
+        # A process of an older release writes no digest of what it makes: that of the file before must not stay.
+        return self._change(instance, is_without, state=State.RECEIVED, redacted_sha256=None, **NOBODYS)

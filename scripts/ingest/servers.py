@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +126,8 @@ class OrthancOnPostgreSQL(TheOrthanc):
     keeps = "fsync of each file (SyncStorageArea), index committed (PostgreSQL, synchronous_commit=on)"
 
     def __init__(self, folder: Path, server: PostgreSQL) -> None:
+        if not _PLUGIN.exists():
+            sys.exit(f"{_PLUGIN} is missing: install Debian's package orthanc-postgresql")
         where = server.url.replace("postgresql+psycopg:", "postgresql:")
         index = {"EnableIndex": True, "EnableStorage": False, "ConnectionUri": where}
         super().__init__(folder, Plugins=[str(_PLUGIN)], PostgreSQL=index)

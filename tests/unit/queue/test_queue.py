@@ -7,11 +7,13 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import update
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Kept, Origin, Priority, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, open_queue
-from tests.support.ledgers import empty
+from dicom_node.queue.schema import instance
+from tests.support.ledgers import empty, engine_on
 from tests.support.processes import free_port
 from tests.support.spools import content, damage, lose, make_spool, names
 
@@ -288,6 +290,21 @@ def test_a_row_without_its_clean_file_is_redacted_again(queue: Queue) -> None:
     assert queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1) == []
     again = claimed(queue)
     assert (again.id, again.attempts) == (entry.id, 2)
+
+
+def test_what_an_older_release_redacts_again_is_not_compared_with_the_digest_of_the_file_before(
+    queue: Queue, ledger_url: str
+) -> None:
+    entry = claimed_after_accept(queue)
+    path = queue.spool.write_redacted(entry.id, entry.attempts, lambda file: file.write(b"clean"))
+    assert queue.ledger.settle_redacted(entry, RedactedFile(path.name, path, INSTANCE, 5, "0" * 64), ["PACS"])
+    assert queue.ledger.redact_again(entry.id, path.name)
+    engine = engine_on(ledger_url)
+    with engine.begin() as connection:  # what that release writes, by the columns that it knows
+        connection.execute(update(instance).values(state=State.REDACTED, redacted_file=f"{entry.id}.2.dcm"))
+    engine.dispose()
+    (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
+    assert delivery.redacted_sha256 is None
 
 
 def test_what_was_settled_since_the_look_is_left_alone(queue: Queue) -> None:
