@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from dicom_node.errors import Damaged, Defer, Hold, RedactAgain, SpoolFull
@@ -174,7 +173,13 @@ def send_instance(
 
 
 def _check_clean(delivery: Delivery, path: Path) -> None:
-    """See that the disk has kept what was written: what cannot be read at all is for the sender to say."""
-    with suppress(OSError):
-        if delivery.redacted_sha256 not in (None, sha256(path)):
-            raise RedactAgain
+    """See that the disk has kept what was written; nothing is sent of which that is not known."""
+    if delivery.redacted_sha256 is None:
+        return
+    try:
+        is_whole = sha256(path) == delivery.redacted_sha256
+    except OSError as error:  # reconcile has it made again where it is missing
+        msg = f"the clean file cannot be read: {error.strerror}"
+        raise Defer(msg) from None
+    if not is_whole:
+        raise RedactAgain

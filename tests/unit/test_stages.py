@@ -14,7 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from dicom_node.config import Configuration
-from dicom_node.errors import Damaged, Hold, RedactAgain
+from dicom_node.errors import Damaged, Defer, Hold, RedactAgain
 from dicom_node.folder import FolderSender
 from dicom_node.model import Origin, Outcome, Priority, QueueEntry
 from dicom_node.policies import policies
@@ -139,8 +139,12 @@ def test_a_clean_file_goes_out_as_it_was_written_or_is_made_again(queue: Queue, 
     with pytest.raises(RedactAgain):
         send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
     assert not list(tmp_path.rglob("clean/**/*.dcm"))
-    send_instance(replace(delivery, redacted_sha256=None), queue.spool, FolderSender(tmp_path / "older release"))
+    done.file.path.unlink()
+    with pytest.raises(Defer, match="cannot be read"):
+        send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
+    assert not list(tmp_path.rglob("clean/**/*.dcm"))
     damage(queue.spool, done.file.name, written)
+    send_instance(replace(delivery, redacted_sha256=None), queue.spool, FolderSender(tmp_path / "older release"))
     send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
     assert [path.read_bytes() for path in tmp_path.rglob("clean/**/*.dcm")] == [written]
 
