@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,12 @@ from ingest.servers import LONGEST_PDU, DcmtkStoreSCP, OrthancOnPostgreSQL, Serv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from tests.support.postgresql import PostgreSQL
 
 _LARGE_SIDE = 2048
 _SETTLE_SECONDS, _ENDED_SECONDS = 2.0, 0.2
+_LEAST_FREE, _AT_ONCE = 1 << 28, 1 << 24
 
 
 @dataclass
@@ -106,6 +107,26 @@ def idle(measured: Sequence[Server], associations: int, seconds: float) -> str:
         for association in opened:
             association.release()
     return "\n".join(lines)
+
+
+def fill_page_cache(folder: Path) -> None:
+    """Let no memory be free, as on a machine that has been up for long: whoever needs pages takes them from others.
+
+    Pages that are free, and were never used, can cost a virtual machine several times as much.
+    """
+    path = folder / "nothing"
+    with path.open("wb") as file:
+        file.truncate(2 * memory()[0])
+    with path.open("rb", buffering=0) as file:
+        while memory()[1] > _LEAST_FREE and file.read(_AT_ONCE):
+            pass
+
+
+def memory() -> tuple[int, int]:
+    """Tell how many bytes of memory there are, and how many are free: not even the page cache has them."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    found = {name: int(value.split()[0]) * 1024 for name, _, value in (line.partition(":") for line in lines)}
+    return found["MemTotal"], found["MemFree"]
 
 
 def file_system(folder: Path) -> str:
