@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sqlalchemy import ColumnElement
-    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+    from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor, ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _Result = TypeVar("_Result")
@@ -86,6 +86,7 @@ class Database:
         self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **driver(url))
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
+        self._kept: Connection | None = None
         self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
         # A table that is made anew is dropped first: that must not look at the rows that refer to it.
         self._altering_engine = self._engine.execution_options(begin=("PRAGMA foreign_keys = OFF", *_BEGIN))
@@ -112,6 +113,9 @@ class Database:
 
     def close(self) -> None:
         """Close the connections."""
+        kept, self._kept = self._kept, None
+        if kept:
+            _end(kept)
         self._engine.dispose()
 
     def _write(
@@ -128,6 +132,25 @@ class Database:
             if tries <= 1 or not any(sign in said for sign in (*_CONTENTION, _FULL)):
                 raise
         return self._write(work, tries - 1, engine)
+
+    def _write_plainly(self, work: Callable[[DBAPICursor], _Result]) -> _Result:
+        """Carry out one transaction with the driver alone, on a connection that is kept for it; one thread at a time.
+
+        What SQLAlchemy does around a small transaction costs more than the transaction. It is not tried again, and
+        raises what the driver does.
+        """
+        kept, self._kept = self._kept or self._engine.connect(), None
+        try:
+            with self._turn(), closing(kept.connection.cursor()) as cursor:
+                if self._engine.dialect.name == "sqlite":
+                    cursor.execute(*_BEGIN)
+                result = work(cursor)
+                kept.connection.commit()
+        except BaseException:
+            _end(kept)
+            raise
+        self._kept = kept
+        return result
 
     def _take_log_over(self) -> None:
         """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds."""
@@ -151,6 +174,12 @@ class Database:
         """Carry out one transaction that writes nothing: what it reads belongs together."""
         with self._reading_engine.begin() as connection:
             return work(connection)
+
+
+def _end(connection: Connection) -> None:
+    """Close a connection to the ledger, whatever state it is in: nobody uses it again."""
+    connection.invalidate()
+    connection.close()
 
 
 @contextmanager
@@ -186,6 +215,15 @@ def now(connection: Connection) -> float:
     if connection.dialect.name == "sqlite":
         return time.time()
     return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
+
+
+def plainly_now(cursor: DBAPICursor, dialect: str) -> float:
+    """Tell the same with the driver alone."""
+    if dialect == "sqlite":
+        return time.time()
+    cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
+    ((seconds,),) = cursor.fetchall()
+    return float(seconds)
 
 
 def _connect_arguments(url: URL) -> dict[str, Any]:

@@ -11,6 +11,7 @@ in a circle.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ from dicom_node.queue.transitions import (
     claimable_entries,
     fence,
     find,
+    insert_plainly,
     lease,
     set_destinations,
     settle,
@@ -77,6 +79,11 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
             raise _unwritable(error) from None
 
     def _accept(self, entries: Sequence[QueueEntry]) -> list[Accepted]:
+        dialect = self._engine.dialect
+        with suppress(dialect.loaded_dbapi.Error):
+            if self._write_plainly(lambda cursor: insert_plainly(cursor, dialect, entries)):
+                return [Accepted.NEW] * len(entries)
+        # Whatever is not as usual, all of it once more: those that were inserted are found by their ids.
         return self._write(lambda connection: [accept(connection, entry) for entry in entries])
 
     def find(self, entry: QueueEntry) -> str | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     FromClause,
     Select,
     Table,
@@ -30,12 +31,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Delivery, Priority, QueueEntry, State
-from dicom_node.queue.database import AT, change, now
+from dicom_node.queue.database import AT, change, now, plainly_now
 from dicom_node.queue.schema import NOBODYS, UNASKED, deliveries, delivery, instance, row_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from collections.abc import Set as AbstractSet
 
+    from sqlalchemy.engine.interfaces import DBAPICursor
     from sqlalchemy.sql.dml import ReturningInsert
 
 Claim = QueueEntry | Delivery
@@ -79,7 +82,7 @@ def find(connection: Connection, entry: QueueEntry) -> str | None:
 
 def accept(connection: Connection, entry: QueueEntry) -> Accepted:
     """Insert an instance unless it is here already."""
-    if connection.execute(_insertion(connection.dialect.name), _new_row(connection, entry)).first():
+    if connection.execute(_insertion(connection.dialect.name), _new_row(entry, now(connection))).first():
         return Accepted.NEW
     if connection.execute(select(instance.c.id).where(instance.c.id == entry.id)).first():
         return Accepted.NEW
@@ -87,6 +90,26 @@ def accept(connection: Connection, entry: QueueEntry) -> Accepted:
         msg = "the ledger lost an instance while it was looked at"
         raise SpoolFull(msg)
     return Accepted.DUPLICATE
+
+
+def insert_plainly(cursor: DBAPICursor, dialect: Dialect, entries: Sequence[QueueEntry]) -> bool:
+    """Insert instances with the driver alone; False as soon as one is here already."""
+    time = plainly_now(cursor, dialect.name)
+    for entry in entries:
+        # Defaults and types of columns are SQLAlchemy's: the driver has values as it takes them.
+        row = {**_new_row(entry, time), "state": State.RECEIVED.value, "release_destinations": "[]"}
+        row |= {"attempts": 0, "deaths": 0}
+        cursor.execute(_plain_insertion(dialect, tuple(row)), row)
+        if not cursor.fetchall():
+            return False
+    return True
+
+
+@cache
+def _plain_insertion(dialect: Dialect, names: tuple[str, ...]) -> str:
+    named = sqlite.dialect(paramstyle="named") if dialect.name == "sqlite" else dialect
+    columns = [name for name in names if name in instance.columns]
+    return str(_insertion(dialect.name).compile(dialect=named, column_keys=columns))
 
 
 @cache
@@ -101,8 +124,7 @@ def _insertion(dialect: str) -> ReturningInsert[tuple[str]]:
     return new.on_conflict_do_nothing().returning(instance.c.id)
 
 
-def _new_row(connection: Connection, entry: QueueEntry) -> dict[str, Any]:
-    time = now(connection)
+def _new_row(entry: QueueEntry, time: float) -> dict[str, Any]:
     return {
         **row_of(entry),
         "state": State.RECEIVED,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from dicom_node.queue import Ledger
+from dicom_node.model import Origin, QueueEntry, SOPInstance, State
+from dicom_node.queue import Accepted, Ledger
 
 if TYPE_CHECKING:
     from tests.support.postgresql import PostgreSQL
+
+
+END_ALL_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def setting(ledger: Ledger, name: str) -> str:
@@ -42,3 +49,22 @@ def test_what_the_url_says_comes_first(postgresql: PostgreSQL) -> None:
     with closing(Ledger(url)) as ledger:
         assert setting(ledger, "idle_in_transaction_session_timeout") == "1min"
         assert parameters(ledger)["connect_timeout"] == "3"
+
+
+def test_an_instance_is_accepted_although_the_server_has_ended_the_connection_that_is_kept(
+    postgresql: PostgreSQL,
+) -> None:
+    with closing(Ledger(postgresql.new_ledger())) as ledger:
+        ledger.create()
+        assert ledger.accept(arrived("1.2.3")) is Accepted.NEW
+        with closing(Ledger(postgresql.url)) as other, other._engine.begin() as connection:  # noqa: SLF001 - as above
+            connection.execute(text(END_ALL_OTHERS))
+        assert ledger.accept(arrived("1.2.4")) is Accepted.NEW
+        assert ledger.accept(arrived("1.2.5")) is Accepted.NEW
+        assert len(ledger.entries()) == 3
+
+
+def arrived(uid: str) -> QueueEntry:
+    instance = SOPInstance("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
+    origin = Origin("CT1", "NODE", "192.0.2.7", 1.0)
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, "aa", 512)

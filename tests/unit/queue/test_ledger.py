@@ -136,6 +136,17 @@ def test_other_bytes_under_the_same_sop_instance_uid_are_kept_and_flagged(ledger
     assert ledger.entry(second.id).entry.conflict
 
 
+def test_those_who_arrive_together_each_hear_whether_theirs_was_known(ledger: Ledger) -> None:
+    known = [accepted(ledger, number) for number in range(8)]
+    again = [replace(entry, id=uuid.uuid4().hex) for entry in known]
+    new = [new_entry(uid=f"1.2.4.{number}") for number in range(8)]
+    mixed = [entry for three in zip(new, again, known, strict=True) for entry in three]
+    with ThreadPoolExecutor(8) as threads:
+        heard = list(threads.map(ledger.accept, mixed))
+    assert heard == [Accepted.NEW, Accepted.DUPLICATE, Accepted.NEW] * 8
+    assert {each.entry.id for each in ledger.entries()} == {entry.id for entry in (*known, *new)}
+
+
 def test_a_row_that_the_database_refuses_is_not_called_a_duplicate(ledger: Ledger) -> None:
     entry = replace(new_entry(uid="1.2.3.99999"), size=None)  # type: ignore[arg-type] # NOT NULL is what refuses it
     with pytest.raises(SpoolFull) as raised:
