@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -12,8 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from dicom_node.model import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from pydicom import Dataset
 
@@ -43,7 +42,9 @@ def priority_of(route: Route) -> Priority:
     return Priority[route.priority.upper()]
 
 
-def early_priority(routes: Sequence[Route], instance: SOPInstance, origin: Origin, path: Path) -> Priority:
+def early_priority(
+    routes: Sequence[Route], instance: SOPInstance, origin: Origin, read: Callable[[], BinaryIO]
+) -> Priority:
     """Return the priority of a received instance before it is routed: only the order of the work depends on it.
 
     The header is read only if the routes that are left, by AE titles and networks, differ in their priorities.
@@ -54,8 +55,8 @@ def early_priority(routes: Sequence[Route], instance: SOPInstance, origin: Origi
         In the order of the configuration.
     instance, origin : SOPInstance, Origin
         What was received, and how.
-    path : Path
-        Where it stands.
+    read : callable
+        Opens its file.
 
     Returns
     -------
@@ -70,7 +71,9 @@ def early_priority(routes: Sequence[Route], instance: SOPInstance, origin: Origi
         return Priority.MEDIUM
     keys = sorted({key for route in candidates for key in _header_keys(route)})
     try:
-        route = matching_route(candidates, origin, dcmread(path, stop_before_pixels=True, specific_tags=keys))
+        with read() as file:
+            header = dcmread(file, stop_before_pixels=True, specific_tags=keys)
+        route = matching_route(candidates, origin, header)
     except Exception:  # noqa: BLE001 - whatever it is, the redactor will say so; the receiver has the instance as it is
         return Priority.MEDIUM
     return priority_of(route) if route else Priority.MEDIUM

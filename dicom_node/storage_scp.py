@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pydicom.config
 import structlog
@@ -62,7 +62,7 @@ class StorageSCP:
     reporters : mapping of str to collection of str, optional
         AE titles that may report on storage commitment, and the destinations that each reports for.
     priority_of : callable, optional
-        Tells the priority of an instance by what it is, where it came from and its file.
+        Tells the priority of an instance by what it is, where it came from, and what opens its file.
     listener : Listener, optional
         Where to listen, if that is open already.
     """
@@ -72,7 +72,7 @@ class StorageSCP:
         receive: Receive,
         queue: Queue,
         reporters: Mapping[str, Collection[str]] | None = None,
-        priority_of: Callable[[SOPInstance, Origin, Path], Priority] = lambda *_: Priority.MEDIUM,
+        priority_of: Callable[[SOPInstance, Origin, Callable[[], BinaryIO]], Priority] = lambda *_: Priority.MEDIUM,
         listener: Listener | None = None,
     ) -> None:
         self._receive = receive
@@ -139,9 +139,9 @@ class StorageSCP:
     def _accept(self, request: StoreRequest) -> tuple[str, Accepted]:
         """Put a received file into the queue; it is durable when this returns."""
         request.file.finish()
-        instance, origin, path = _identity(request), _origin(request), request.file.path
-        priority = self._priority_of(instance, origin, path)
-        return self._queue.accept(path, instance, origin, priority, request.file.sha256)
+        instance, origin = _identity(request), _origin(request)
+        priority = self._priority_of(instance, origin, request.file.open)
+        return self._queue.accept(request.file, instance, origin, priority)
 
 
 def _identity(request: StoreRequest) -> SOPInstance:
@@ -151,7 +151,8 @@ def _identity(request: StoreRequest) -> SOPInstance:
         raise Refuse(0x0122, "the context is not one of storage")
     if not _UID.fullmatch(command.sop_instance_uid):
         raise Refuse(0x0117, "the SOP Instance UID is not a UID")
-    instance = read_header(request.file.path, context.transfer_syntax)
+    with request.file.content() as received:
+        instance = read_header(received, context.transfer_syntax)
     if instance.sop_class_uid != command.sop_class_uid:
         raise Refuse(0xA900, "the data set's SOP Class is another one")
     if instance.sop_instance_uid != command.sop_instance_uid:

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dicom_node.queue.direct import Buffers
 from dicom_node.storage_scp_commitment import ReportRequest, takes_reports
 from dicom_node.storage_scp_file import IncomingFile
 from dicom_node.storage_scp_message import (
@@ -65,6 +66,8 @@ class Acceptor:
         Takes a request, and returns status and error comment.
     reports : Reports
         On storage commitment.
+    buffers : Buffers
+        Into which instances are received.
     is_aborting : threading.Event
         Set when associations are to end after what they have in hand.
     """
@@ -73,6 +76,7 @@ class Acceptor:
     check_room: Callable[[], None]
     store: Callable[[StoreRequest], tuple[int, str]]
     reports: Reports
+    buffers: Buffers = field(default_factory=Buffers)
     is_aborting: threading.Event = field(default_factory=threading.Event)
 
 
@@ -162,8 +166,10 @@ class Association:
             msg = "a data set that belongs to no command"
             raise ValueError(msg)
         request = self._begun[1]
-        for piece in self._stream.pieces(size):
-            request.file.write(piece)
+        while size:
+            came = self._stream.read_into(request.file.room(size))
+            request.file.fill(came)
+            size -= came
         if not ends:
             return
         self._begun = None
@@ -181,7 +187,7 @@ class Association:
 
     def _store_request(self, command: Command, context: Context) -> StoreRequest:
         uids = command.sop_class_uid, command.sop_instance_uid, context.transfer_syntax
-        file = IncomingFile(self._acceptor.incoming, *uids, self._acceptor.check_room)
+        file = IncomingFile(self._acceptor.incoming, uids, self._acceptor.check_room, self._acceptor.buffers)
         titles = self._request.calling_ae_title, self._request.called_ae_title
         return StoreRequest(command, context, *titles, self._address, file)
 

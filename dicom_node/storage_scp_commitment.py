@@ -34,25 +34,32 @@ MAXIMUM_REPORT = 1 << 20
 REPORT_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian})
 """Transfer syntaxes of reports; none that inflates to more than :data:`MAXIMUM_REPORT`."""
 
+_PIECE = 1 << 12
+
 
 class EventInformation:
     """The data set of a report, in memory as it comes."""
 
     def __init__(self) -> None:
         self._content = bytearray()
+        self._piece = bytearray(_PIECE)
 
-    def write(self, piece: bytes | memoryview) -> None:
-        """Append.
+    def room(self, size: int) -> memoryview:
+        """Return where the next of ``size`` bytes may be put.
 
         Raises
         ------
         ValueError
             When it gets longer than any report.
         """
-        if len(self._content) + len(piece) > MAXIMUM_REPORT:
+        if len(self._content) + size > MAXIMUM_REPORT:
             msg = "a report that is too long"
             raise ValueError(msg)
-        self._content += piece
+        return memoryview(self._piece)[:size]
+
+    def fill(self, count: int) -> None:
+        """Take in so many bytes that were put there."""
+        self._content += self._piece[:count]
 
     def decoded(self, transfer_syntax: str) -> Dataset:
         """Return the data set; whatever pydicom raises when it is none."""

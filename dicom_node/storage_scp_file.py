@@ -1,29 +1,31 @@
-"""An instance on its way into the spool: written, and hashed, as it comes."""
+"""An instance on its way into the spool: received into a buffer, and written when that is full or all has come."""
 
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import struct
 import uuid
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
-from dicom_node.queue.files import refusal_of, refusals
-from dicom_node.queue.sidecar import ROOM, file_meta
+from dicom_node.queue.direct import append, create, use_page_cache
+from dicom_node.queue.files import refusal_of, refusals, sync_file
+from dicom_node.queue.sidecar import ROOM, file_meta, put_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from dicom_node.queue import Sidecar
+    from dicom_node.queue.direct import Buffers
+
 _LONGEST_UID = 64
-_FIRST_PAGE = 1 << 12
-"""Bytes that the disk does not begin with: the sidecar is still to be written there."""
-_WRITTEN_AT_ONCE = 1 << 18
-_CHECKED_AT_ONCE = 1 << 20
 
 
 class IncomingFile:
@@ -36,93 +38,159 @@ class IncomingFile:
     ----------
     folder : Path
         Where it is made, under a name of its own.
-    sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-        For the File Meta Information; as they came, and perhaps no UIDs.
+    uids : tuple of str
+        SOP Class, SOP Instance and Transfer Syntax UID, for the File Meta Information; as they came, and perhaps none.
     check_room : callable
-        Raises :class:`~dicom_node.errors.SpoolFull` when nothing more may be written; asked now and then.
+        Raises :class:`~dicom_node.errors.SpoolFull` when nothing more may be written; asked for each buffer.
+    buffers : Buffers
+        One of them is this file's until :meth:`remove`. What fits into it is written once, with its sidecar.
     """
 
     def __init__(
         self,
         folder: Path,
-        sop_class_uid: str,
-        sop_instance_uid: str,
-        transfer_syntax_uid: str,
+        uids: tuple[str, str, str],
         check_room: Callable[[], None],
+        buffers: Buffers,
     ) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
-        self.size = 0
-        self._hash = hashlib.sha256()
-        self._begun = _FIRST_PAGE
-        self._descriptor = -1
         self._check_room = check_room
-        self._check_at = 0
+        self._buffers = buffers
+        self._buffer: mmap.mmap | None = buffers.take()
+        self._view = memoryview(self._buffer)
+        self._descriptor = -1
+        self._written = 0
         self._refusal: SpoolFull | None = None
-        elements = _file_meta(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
-        self._hash.update(file_meta(elements))
-        self._keep(file_meta(elements + ROOM))
+        elements = _file_meta(*uids)
+        self._hash = hashlib.sha256(file_meta(elements))
+        self._head = file_meta(elements + ROOM)
+        self._view[: len(self._head)] = self._head
+        self._filled = self._hashed = len(self._head)
+        self._ask()
+
+    @property
+    def size(self) -> int:
+        """Bytes that have come, with those of the File Meta Information."""
+        return self._written + self._filled
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal digest of what was written, without the room for a sidecar."""
+        """Hexadecimal digest of a file that is finished, without the room for a sidecar."""
         return self._hash.hexdigest()
 
-    def write(self, content: bytes | memoryview) -> None:
-        """Append; after a refusal, nothing more is written."""
-        if self._refusal:
-            return
-        self._hash.update(content)
-        self._keep(content)
+    def room(self, size: int) -> memoryview:
+        """Return where the next of ``size`` bytes may be put."""
+        if self._filled == len(self._view):
+            self._ask()
+            self._write()
+        return self._view[self._filled : self._filled + size]
 
-    def _keep(self, content: bytes | memoryview) -> None:
-        try:
-            if self.size >= self._check_at:
-                self._check_room()
-                self._check_at = self.size + _CHECKED_AT_ONCE
-            self._append(content)
-        except OSError as error:
-            self._refuse(refusal_of(error))
-        except SpoolFull as refusal:
-            self._refuse(refusal)
-
-    def _refuse(self, refusal: SpoolFull) -> None:
-        self._refusal = refusal
-        self.remove()
+    def fill(self, count: int) -> None:
+        """Take in so many bytes that were put there."""
+        self._filled += count
 
     def finish(self) -> None:
-        """End writing.
+        """End it: all has come.
 
         Raises
         ------
         SpoolFull
             When not all of it could be written.
         """
+        self._digest()
+        self._check()
+
+    @contextmanager
+    def content(self) -> Iterator[memoryview | mmap.mmap]:
+        """Lend the bytes of a file that is finished; those that fit into a buffer were not written yet."""
+        if not self._written:
+            yield self._view[: self._filled]
+            return
+        with self.open() as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            yield mapped
+
+    def open(self) -> BinaryIO:
+        """Open a file that is finished for reading; its sidecar is not in it yet."""
+        if not self._written:
+            return BytesIO(self._view[: self._filled])
+        self._write_all()
+        return self.path.open("rb")
+
+    def seal(self, sidecar: Sidecar) -> bool:
+        """Make a file that is finished durable, with its sidecar in it; without, and False, where that has no room.
+
+        Raises
+        ------
+        SpoolFull
+            When it is not durable.
+        """
+        head = put_into(self._head, sidecar)
+        if head and not self._written:
+            self._view[: len(head)] = head
+            head = b""
+        self._write_all()
         with refusals():
+            if head:
+                use_page_cache(self._descriptor)
+                os.pwrite(self._descriptor, head, 0)
+            sync_file(self._descriptor)
             self._close()
+        return head is not None
+
+    def remove(self) -> None:
+        """Delete it, unless it has gone into the spool, and give the buffer back."""
+        self._delete()
+        if self._buffer:
+            self._buffers.give_back(self._buffer)
+            self._buffer, self._view = None, memoryview(b"")
+
+    def _ask(self) -> None:
+        """Ask for room, once more for each buffer."""
+        try:
+            if not self._refusal:
+                self._check_room()
+        except SpoolFull as refusal:
+            self._refuse(refusal)
+
+    def _check(self) -> None:
         if self._refusal:
             raise self._refusal
 
-    def remove(self) -> None:
-        """Delete it, unless it has gone into the spool."""
+    def _digest(self) -> None:
+        self._hash.update(self._view[self._hashed : self._filled])
+        self._hashed = self._filled
+
+    def _write(self) -> None:
+        """Write what is in the buffer, and begin it anew; after a refusal, nothing more is written."""
+        self._digest()
+        content = self._view[: self._filled]
+        self._written += self._filled
+        self._filled = self._hashed = 0
+        try:
+            if not self._refusal:
+                self._append(content)
+        except OSError as error:
+            self._refuse(refusal_of(error))
+
+    def _write_all(self) -> None:
+        if self._filled:
+            self._write()
+        self._check()
+
+    def _append(self, content: memoryview) -> None:
+        if self._descriptor < 0:
+            self._descriptor = create(self.path)
+        append(self._descriptor, content)
+
+    def _refuse(self, refusal: SpoolFull) -> None:
+        self._refusal = refusal
+        self._delete()
+
+    def _delete(self) -> None:
         with suppress(OSError):
             self._close()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
-
-    def _append(self, content: bytes | memoryview) -> None:
-        if self._descriptor < 0:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self.size += len(content)
-        while written := os.write(self._descriptor, content):
-            content = content[written:]
-        if self.size - self._begun >= _WRITTEN_AT_ONCE:
-            self._start_writing()
-
-    def _start_writing(self) -> None:
-        """Let the disk begin while the rest comes: the sync at the end has less to wait for."""
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._descriptor, self._begun, self.size - self._begun, os.POSIX_FADV_DONTNEED)
-        self._begun = self.size
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

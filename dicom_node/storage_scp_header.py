@@ -18,7 +18,6 @@ from dicom_node.model import SOPInstance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MAXIMUM_INFLATED_BYTES = 1 << 30
 """What a deflated data set may grow to: it is unpacked on disk, and nothing else bounds it."""
@@ -43,6 +42,10 @@ _CHUNK = 1 << 16
 _GROUP_LENGTH_VALUE, _AFTER_GROUP_LENGTH = 140, 144
 
 
+Content = memoryview | mmap.mmap
+"""Bytes that are there, or come when they are looked at."""
+
+
 class _Encoding(NamedTuple):
     explicit: bool
     begin: struct.Struct
@@ -64,15 +67,17 @@ class _Element(NamedTuple):
     value: int
 
 
-def read_header(path: Path, transfer_syntax_uid: str, inflate_limit: int = MAXIMUM_INFLATED_BYTES) -> SOPInstance:
+def read_header(
+    received: Content, transfer_syntax_uid: str, inflate_limit: int = MAXIMUM_INFLATED_BYTES
+) -> SOPInstance:
     """Read the identity of an instance, and see that its data set is whole (PS3.5 7, PS3.10 7.1).
 
-    Memory is bounded whatever the size of the file: it is mapped, and values that do not matter are stepped over.
+    Values that do not matter are stepped over: what is mapped is not read there.
 
     Parameters
     ----------
-    path : Path
-        A file with preamble and File Meta Information, as pynetdicom writes what it receives.
+    received : memoryview or mmap.mmap
+        All of a file: preamble and File Meta Information with its group length, and the data set.
     transfer_syntax_uid : str
         That of the accepted presentation context.
     inflate_limit : int
@@ -86,18 +91,17 @@ def read_header(path: Path, transfer_syntax_uid: str, inflate_limit: int = MAXIM
     endian = ">" if transfer_syntax_uid == _BIG_ENDIAN else "<"
     encoding = _encoding(endian, explicit=transfer_syntax_uid != _IMPLICIT_VR)
     found: dict[int, bytes] = {}
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as received:
-        start = _AFTER_GROUP_LENGTH + struct.unpack_from("<I", received, _GROUP_LENGTH_VALUE)[0]
-        if transfer_syntax_uid == _DEFLATED:
-            with _inflated(received, start, inflate_limit) as dataset:
-                _walk(dataset, 0, encoding, found)
-        else:
-            _walk(received, start, encoding, found)
+    start = _AFTER_GROUP_LENGTH + struct.unpack_from("<I", received, _GROUP_LENGTH_VALUE)[0]
+    if transfer_syntax_uid == _DEFLATED:
+        with _inflated(received, start, inflate_limit) as dataset:
+            _walk(dataset, 0, encoding, found)
+    else:
+        _walk(received, start, encoding, found)
     uids = {name: _uid(found.get(tag, b"")) for tag, name in _REQUIRED.items()}
     return SOPInstance(**uids, transfer_syntax_uid=transfer_syntax_uid)
 
 
-def _walk(data: mmap.mmap, position: int, encoding: _Encoding, found: dict[int, bytes], depth: int = 0) -> int:
+def _walk(data: Content, position: int, encoding: _Encoding, found: dict[int, bytes], depth: int = 0) -> int:
     """Step over the elements of a data set, or of an item of undefined length; return where it ends.
 
     ``found`` takes the values of the required elements of the outermost data set.
@@ -115,13 +119,13 @@ def _walk(data: mmap.mmap, position: int, encoding: _Encoding, found: dict[int, 
             continue
         position = _after(data, element)
         if depth == 0 and element.tag in _REQUIRED:
-            found[element.tag] = data[element.value : min(position, element.value + _CHUNK)]
+            found[element.tag] = bytes(data[element.value : min(position, element.value + _CHUNK)])
     if depth:
         raise _truncated()
     return position
 
 
-def _skip_items(data: mmap.mmap, position: int, encoding: _Encoding, depth: int) -> int:
+def _skip_items(data: Content, position: int, encoding: _Encoding, depth: int) -> int:
     """Step over the items of a sequence, or the fragments of encapsulated pixel data (PS3.5 7.5, A.4)."""
     if depth > _MAXIMUM_DEPTH:
         raise _unparseable()
@@ -135,7 +139,7 @@ def _skip_items(data: mmap.mmap, position: int, encoding: _Encoding, depth: int)
         position = _walk(data, item.value, encoding, {}, depth) if is_open else _after(data, item)
 
 
-def _element(data: mmap.mmap, position: int, encoding: _Encoding) -> _Element:
+def _element(data: Content, position: int, encoding: _Encoding) -> _Element:
     """Read tag, VR and length (PS3.5 7.1)."""
     try:
         group, number, vr, length = encoding.begin.unpack_from(data, position)
@@ -153,7 +157,7 @@ def _element(data: mmap.mmap, position: int, encoding: _Encoding) -> _Element:
     return _Element(tag, vr, length, position + 8)
 
 
-def _after(data: mmap.mmap, element: _Element) -> int:
+def _after(data: Content, element: _Element) -> int:
     end = element.value + element.length
     if end > len(data):
         raise _truncated()
@@ -161,7 +165,7 @@ def _after(data: mmap.mmap, element: _Element) -> int:
 
 
 @contextmanager
-def _inflated(received: mmap.mmap, start: int, limit: int) -> Iterator[mmap.mmap]:
+def _inflated(received: Content, start: int, limit: int) -> Iterator[mmap.mmap]:
     """Unpack a deflated data set (PS3.5 A.5) into a nameless file beside the received one, and map it."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     with tempfile.TemporaryFile() as file:

@@ -172,7 +172,8 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def _serve(self) -> bool:
         """Return whether it came to an end as PS3.8 has it; otherwise the association is to be aborted."""
-        stream = Stream(self.request)
+        seconds = self.server.receive.network_timeout
+        stream = Stream(self.request, min(seconds, _ASSOCIATION_REQUEST_SECONDS))
         request = self._requested(stream)
         if request is None:
             return True
@@ -181,22 +182,19 @@ class _Handler(socketserver.BaseRequestHandler):
             log.info("association", action="rejected", reason=REASONS[rejection], peer=self.client_address[0])
             self.request.sendall(request.rejected(rejection))
             return True
+        stream.allow(seconds)
         self.request.sendall(request.accepted(self.server.receive.maximum_pdu_length))
         return Association(self.server.acceptor, self.request, stream, request, self.client_address[0]).serve()
 
     def _requested(self, stream: Stream) -> Request | None:
         """Wait for the A-ASSOCIATE-RQ; None when the peer has thought better of it."""
-        seconds = self.server.receive.network_timeout
-        self.request.settimeout(min(seconds, _ASSOCIATION_REQUEST_SECONDS))
         kind, length = stream.pdu(_REQUEST_LIMIT)
         if kind == ABORT:
             return None
         if kind != _ASSOCIATE_RQ:
             raise unexpected()
         reporters = self.server.acceptor.reports.ae_titles
-        request = Request(struct.pack(">BxI", kind, length) + stream.read(length), reporters)
-        self.request.settimeout(seconds)
-        return request
+        return Request(struct.pack(">BxI", kind, length) + stream.read(length), reporters)
 
     def _wait_for_end(self, seconds: float) -> None:
         """Let the peer read the last word and hang up (PS3.8, Sta13): closed at once, the connection takes it back."""

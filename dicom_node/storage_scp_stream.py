@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator
+from dicom_node.tls import speaks_tls
 
-_BUFFER = 1 << 18
+_BUFFER = 1 << 14
+"""Bytes that are received before somebody says where they are wanted."""
 
 
 class Stream:
@@ -19,14 +18,30 @@ class Stream:
     Parameters
     ----------
     peer : socket.socket
-        Its time-out is how long a peer may be silent, and how long a PDU may take.
+        Its time-outs are the stream's to set.
+    seconds : float
+        How long the peer may be silent, and how long a PDU may take.
     """
 
-    def __init__(self, peer: socket.socket) -> None:
+    def __init__(self, peer: socket.socket, seconds: float) -> None:
         self._peer = peer
         self._view = memoryview(bytearray(_BUFFER))
         self._start = self._end = 0
         self._deadline = float("inf")
+        self.allow(seconds)
+
+    def allow(self, seconds: float) -> None:
+        """Set how long the peer may be silent from now on, and how long a PDU may take."""
+        self._seconds = seconds
+        self._whole = 0
+        if speaks_tls(self._peer):
+            self._peer.settimeout(seconds)
+            return
+        # Python's own time-out is one more call before each, and with it the kernel waits for no more than comes first.
+        self._peer.settimeout(None)
+        self._whole = socket.MSG_WAITALL
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._peer.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
 
     def pdu(self, longest: int) -> tuple[int, int]:
         """Wait for the next PDU; return its type, and its length in bytes.
@@ -43,7 +58,7 @@ class Stream:
         self._deadline = float("inf")
         if self._start == self._end:
             self._receive()
-        self._deadline = time.monotonic() + (self._peer.gettimeout() or 0.0)
+        self._deadline = time.monotonic() + self._seconds
         kind, length = struct.unpack(">BxI", self.read(6))
         if length > longest:
             msg = "the PDU is too long"
@@ -55,28 +70,40 @@ class Stream:
         if self._end - self._start >= count:
             self._start += count
             return bytes(self._view[self._start - count : self._start])
-        return b"".join(map(bytes, self.pieces(count)))
+        content = bytearray(count)
+        view = memoryview(content)
+        while view:
+            view = view[self.read_into(view) :]
+        return bytes(content)
 
-    def pieces(self, count: int) -> Iterator[memoryview]:
-        """Read ``count`` bytes of the PDU, as they come; a piece is good until the next one."""
-        while count:
-            if self._start == self._end:
-                self._receive()
-            stop = min(self._end, self._start + count)
-            piece = self._view[self._start : stop]
-            count -= len(piece)
-            self._start = stop
-            yield piece
+    def read_into(self, view: memoryview) -> int:
+        """Read what comes of the PDU, at most as much as ``view`` has room for; return how many bytes that was."""
+        if self._start == self._end:
+            if len(view) >= _BUFFER:
+                return self._receive_into(view, self._whole)
+            self._receive()
+        count = min(self._end - self._start, len(view))
+        view[:count] = self._view[self._start : self._start + count]
+        self._start += count
+        return count
 
     def skip(self, count: int) -> None:
         """Leave out ``count`` bytes of the PDU."""
-        for _ in self.pieces(count):
-            pass
+        while count:
+            if self._start == self._end:
+                self._receive()
+            left_out = min(self._end - self._start, count)
+            self._start += left_out
+            count -= left_out
 
     def _receive(self) -> None:
         self._start = self._end = 0
-        self._end = self._peer.recv_into(self._view)
-        if not self._end:
+        self._end = self._receive_into(self._view)
+
+    def _receive_into(self, view: memoryview, flags: int = 0) -> int:
+        count = self._peer.recv_into(view, 0, flags)
+        if not count:
             raise EOFError
         if time.monotonic() > self._deadline:
             raise TimeoutError
+        return count

@@ -76,6 +76,11 @@ def sending(tls: DestinationTLS, name: str) -> Context:
     return context
 
 
+def speaks_tls(peer: socket.socket) -> bool:
+    """Whether TLS is spoken on a connection."""
+    return isinstance(peer, ssl.SSLSocket)
+
+
 def names_of(peer: socket.socket) -> frozenset[str]:
     """Return what a verified certificate of a peer calls it: common name, alternative names, SHA-256 fingerprint.
 

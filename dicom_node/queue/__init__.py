@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from dicom_node.errors import ConfigurationError, SpoolFull
+from dicom_node.errors import ConfigurationError
 from dicom_node.model import Origin, Priority, QueueEntry, SOPInstance, State, WaterMarks
 from dicom_node.queue.ledger import Ledger
 from dicom_node.queue.operator import EntrySummary
@@ -21,8 +21,7 @@ from dicom_node.queue.reconcile import Reconciler, Reconciliation
 from dicom_node.queue.room import Room
 from dicom_node.queue.selection import Selection
 from dicom_node.queue.sidecar import Sidecar
-from dicom_node.queue.sidecar import sha256 as sha256_of
-from dicom_node.queue.spool import Spool
+from dicom_node.queue.spool import Incoming, Spool
 from dicom_node.queue.transitions import Accepted, Claim
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ __all__ = [
     "Accepted",
     "Claim",
     "EntrySummary",
+    "Incoming",
     "Ledger",
     "Queue",
     "Reconciliation",
@@ -80,20 +80,17 @@ class Queue:
 
     def accept(
         self,
-        incoming: Path,
+        incoming: Incoming,
         instance: SOPInstance,
         origin: Origin,
         priority: Priority = Priority.MEDIUM,
-        sha256: str | None = None,
     ) -> tuple[str, Accepted]:
         """Take over the responsibility for a received file: its bytes and its row are durable when this returns.
 
         Parameters
         ----------
-        incoming : Path
-            The whole file, in the spool's ``incoming``; it is taken away from there.
-        sha256 : str, optional
-            Its hexadecimal digest, if that is known; otherwise it is read.
+        incoming : Incoming
+            It is taken away from the spool's ``incoming``.
 
         Returns
         -------
@@ -105,7 +102,7 @@ class Queue:
         SpoolFull
             Nothing was accepted; the sender keeps its copy.
         """
-        entry = _new_entry(incoming, instance, origin, priority, sha256)
+        entry = _new_entry(incoming, instance, origin, priority)
         self.room.check()
         self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size, priority))
         # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
@@ -116,8 +113,7 @@ class Queue:
             return entry.id, Accepted.NEW
         # Nobody looks before: the same instance again is rare, and the look would be a transaction for every instance.
         known = self.ledger.find(entry)
-        with suppress(OSError):  # What stays is swept, or found to be a duplicate by reconcile.
-            incoming.unlink(missing_ok=True)
+        with suppress(OSError):  # What stays is found to be a duplicate by reconcile.
             self.spool.remove(entry.id, attempts=0)
         return known or entry.id, Accepted.DUPLICATE
 
@@ -274,12 +270,6 @@ def _spool(local: Spool, store: Store | None) -> AnySpool:
     return ObjectSpool(open_store(store), local)
 
 
-def _new_entry(
-    incoming: Path, instance: SOPInstance, origin: Origin, priority: Priority, sha256: str | None
-) -> QueueEntry:
-    try:
-        digest, size = sha256 or sha256_of(incoming), incoming.stat().st_size
-    except OSError as error:
-        msg = f"a received file cannot be read: {error.strerror}"
-        raise SpoolFull(msg) from None
-    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, digest, size, priority=priority)
+def _new_entry(incoming: Incoming, instance: SOPInstance, origin: Origin, priority: Priority) -> QueueEntry:
+    arrived = incoming.sha256, incoming.size
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, *arrived, priority=priority)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from obstore.store import S3Store
 
-    from dicom_node.queue.spool import CleanFile, Spool
+    from dicom_node.queue.spool import CleanFile, Incoming, Spool
 
 _PARTS_AT_ONCE = 4
 _NAMES_AT_ONCE = 1000
@@ -117,7 +117,7 @@ class ObjectSpool:
         """
         next(self._objects("received"), None)
 
-    def put(self, incoming: Path, entry_id: str, sidecar: Sidecar) -> None:
+    def put(self, incoming: Incoming, entry_id: str, sidecar: Sidecar) -> None:
         """Take a received file in; it is durable, with its sidecar, when this returns.
 
         Raises
@@ -126,11 +126,11 @@ class ObjectSpool:
             When the store does not say so in time. Then nobody knows whether it has the bytes, and they are not
             touched: they get a row from reconcile, or turn out to be a duplicate of what the sender repeats.
         """
-        with _refusals(), incoming.open("rb") as file:
+        with _refusals(), incoming.open() as file:
             self._create(_note(entry_id), io.BytesIO(sidecar.to_json()))
             self._create(_original(entry_id), file)
         with suppress(OSError):  # what stays is swept
-            incoming.unlink()
+            incoming.path.unlink(missing_ok=True)
 
     @contextmanager
     def original_file(self, entry_id: str) -> Iterator[Path]:

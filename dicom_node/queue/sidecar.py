@@ -74,13 +74,10 @@ def file_meta(elements: bytes) -> bytes:
     return _BEFORE_META.pack(bytes(128), b"DICM", *_GROUP_LENGTH, len(elements)) + elements
 
 
-def write_into(descriptor: int, sidecar: Sidecar) -> bool:
-    """Write a sidecar where a file has room for it; False, and nothing written, where it has none."""
-    head = _head(descriptor)
+def put_into(head: bytes, sidecar: Sidecar) -> bytes | None:
+    """Return preamble and File Meta Information that end in :data:`ROOM`, a sidecar there; None: it is too long."""
     text = sidecar.to_json()
-    if head is None or len(text) > _LENGTH:
-        return False
-    return os.pwrite(descriptor, text, len(head) - _LENGTH) == len(text)
+    return head[:-_LENGTH] + text.ljust(_LENGTH) if len(text) <= _LENGTH else None
 
 
 def read_from(path: Path) -> bytes | None:

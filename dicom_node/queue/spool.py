@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.queue.files import (
@@ -27,10 +27,9 @@ from dicom_node.queue.files import (
     remove,
     size_of,
     sync_directory,
-    sync_file,
     write_whole,
 )
-from dicom_node.queue.sidecar import Sidecar, read_from, write_into
+from dicom_node.queue.sidecar import Sidecar, read_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -45,6 +44,28 @@ _FREE_INODES = 32
 _LEDGER_SHARE = 4
 """The last part of ``minimum_free_bytes`` is not for clean files: without it the ledger could not be written, nothing
 would be sent, and so nothing be deleted."""
+
+
+class Incoming(Protocol):
+    """A whole file on its way into the spool."""
+
+    @property
+    def path(self) -> Path:
+        """Where it stands once it is sealed: in the spool's ``incoming``."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the bytes, as they are without a sidecar."""
+
+    def open(self) -> BinaryIO:
+        """Open the bytes for reading."""
+
+    def seal(self, sidecar: Sidecar) -> bool:
+        """Make the file durable, with the sidecar in it; False where that has no room. Or raise SpoolFull."""
 
 
 class CleanFile(NamedTuple):
@@ -141,7 +162,7 @@ class Spool:
         # A file system without a fixed number of inodes says that it has 0 of them.
         return room.f_bavail * room.f_frsize, room.f_favail if room.f_files else float("inf")
 
-    def put(self, incoming: Path, entry_id: str, sidecar: Sidecar) -> Path:
+    def put(self, incoming: Incoming, entry_id: str, sidecar: Sidecar) -> Path:
         """Take a received file in; it is durable, with its sidecar, when this returns.
 
         The sidecar comes first, so that bytes that stand here can always be told apart: into the file, where it is
@@ -154,16 +175,14 @@ class Spool:
         """
         path, note = self.original(entry_id), self._sidecar(entry_id)
         try:
-            with refusals(), incoming.open("r+b", buffering=0) as file:
-                os.fchmod(file.fileno(), 0o600)
-                if not write_into(file.fileno(), sidecar):
-                    write_whole(note, lambda beside: beside.write(sidecar.to_json()))
-                sync_file(file.fileno())
-                incoming.replace(path)
+            if not incoming.seal(sidecar):
+                write_whole(note, lambda beside: beside.write(sidecar.to_json()))
+            with refusals():
+                incoming.path.replace(path)
                 sync_directory(self._received)
         except SpoolFull:
             # None of it may be synced again: the kernel can have dropped what it did not write, and says so only once.
-            remove(path, note, incoming)
+            remove(path, note, incoming.path)
             raise
         return path
 

@@ -23,6 +23,7 @@ from tests.support.images import copies_of, pydicom_file
 from tests.support.ledgers import engine_on
 from tests.support.processes import wait_until
 from tests.support.scripted_scp import WELL, Behaviour, ScriptedSCP
+from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +82,7 @@ def redacted(queue: Queue, image: Path) -> str:
         str(dataset.SeriesInstanceUID),
         str(dataset.file_meta.TransferSyntaxUID),
     )
-    incoming = queue.spool.incoming / uuid.uuid4().hex
-    incoming.write_bytes(image.read_bytes())
+    incoming = WholeFile(queue.spool.incoming / uuid.uuid4().hex, image.read_bytes())
     queue.accept(incoming, instance, Origin("CT1", "NODE", "127.0.0.1", 1.0))
     entry = queue.ledger.claim("redactor", 60.0)
     assert entry is not None

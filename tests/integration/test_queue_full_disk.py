@@ -24,7 +24,7 @@ from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Sidecar, Spool
 from dicom_node.queue.database import driver
 from tests.support.disks import NotPermitted, full, read_only, tmpfs
-from tests.support.spools import content, names
+from tests.support.spools import WholeFile, content, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +56,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_spool_accepts_nothing_and_keeps_what_it_has(small_disk: Path, tmp_path: Path) -> None:
     queue = new_queue(small_disk / "spool", tmp_path / "ledger.db")
-    (queue.spool.incoming / "first").write_bytes(b"first")
-    first, _ = queue.accept(queue.spool.incoming / "first", INSTANCE, ORIGIN)
-    second = queue.spool.incoming / "second"
-    second.write_bytes(b"second")
+    first, _ = queue.accept(WholeFile(queue.spool.incoming / "first", b"first"), INSTANCE, ORIGIN)
+    second = WholeFile(queue.spool.incoming / "second", b"second")
     with full(small_disk):
         with pytest.raises(SpoolFull):
             queue.accept(second, INSTANCE, ORIGIN)
@@ -93,16 +91,14 @@ def test_a_full_ledger_accepts_nothing_and_the_resend_is_processed_once(small_di
     refused = 0
     with full(small_disk):
         for number in range(50):  # A few rows still fit into the pages that the ledger has.
-            incoming.write_bytes(bytes([number]))
             try:
-                queue.accept(incoming, INSTANCE, ORIGIN)
+                queue.accept(WholeFile(incoming, bytes([number])), INSTANCE, ORIGIN)
             except SpoolFull:
                 refused += 1
     assert refused > 0
     assert queue.reconcile().inserted == refused
     for number in range(50):
-        incoming.write_bytes(bytes([number]))
-        assert queue.accept(incoming, INSTANCE, ORIGIN)[1] is Accepted.DUPLICATE
+        assert queue.accept(WholeFile(incoming, bytes([number])), INSTANCE, ORIGIN)[1] is Accepted.DUPLICATE
     contents = {content(queue.spool, f"{each.entry.id}.dcm") for each in queue.ledger.entries()}
     assert contents == {bytes([number]) for number in range(50)}
     queue.ledger.close()
@@ -159,8 +155,7 @@ def put_beyond_the_limit(root: Path) -> None:
     """Put an instance whose sidecar is larger than any file may be."""
     spool = Spool(root / "spool")
     spool.prepare()
-    incoming = spool.incoming / "incoming"
-    incoming.write_bytes(b"content")
+    incoming = WholeFile(spool.incoming / "incoming", b"content")
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
     try:

@@ -21,7 +21,7 @@ import dicom_node
 from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, State
 from dicom_node.queue import Accepted, Ledger, Queue
 from tests.support.ledgers import empty
-from tests.support.spools import content, make_spool, names
+from tests.support.spools import WholeFile, content, make_spool, names
 
 LEASE = 600.0
 ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
@@ -50,8 +50,7 @@ def content_of(number: str) -> bytes:
 
 
 def accept(queue: Queue, name: str, number: str) -> tuple[str, Accepted]:
-    incoming = queue.spool.incoming / name
-    incoming.write_bytes(content_of(number))
+    incoming = WholeFile(queue.spool.incoming / name, content_of(number))
     return queue.accept(incoming, instance(number), ORIGIN)
 
 

@@ -32,7 +32,7 @@ from dicom_node.worker_commitment import Committer
 from tests.support.certificates import Authority
 from tests.support.commitment import AE_TITLE, INSTANCE, CommittingPACS
 from tests.support.processes import wait_until
-from tests.support.spools import names
+from tests.support.spools import WholeFile, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,8 +115,7 @@ def stored(queue: Queue, count: int = 1) -> list[str]:
 
 
 def _stored(queue: Queue, uid: str) -> str:
-    incoming = queue.spool.incoming / uid
-    incoming.write_bytes(uid.encode())
+    incoming = WholeFile(queue.spool.incoming / uid, uid.encode())
     instance = SOPInstance("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.4", "1.2.5", "1.2.840.10008.1.2.1")
     queue.accept(incoming, instance, Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1e9))
     entry = queue.ledger.claim("redactor", 60.0)

@@ -65,9 +65,9 @@ def _appears_in(folder: str, suffix: str) -> Callable[..., bool]:
 
 POINTS = {
     "redact: claiming": Point("redact", "before", "dicom_node.queue.ledger:lease"),
-    "received: written": Point("receive", "before", "dicom_node.queue.spool:write_into"),
-    "received: sidecar written": Point("receive", "before", "dicom_node.queue.spool:sync_file"),
-    "received: synced": Point("receive", "after", "dicom_node.queue.spool:sync_file"),
+    "received: whole": Point("receive", "before", "dicom_node.storage_scp_file:IncomingFile.seal"),
+    "received: written": Point("receive", "before", "dicom_node.storage_scp_file:sync_file"),
+    "received: synced": Point("receive", "after", "dicom_node.storage_scp_file:sync_file"),
     "received: renamed": Point("receive", "after", "pathlib:Path.replace", _appears_in("received", ".dcm")),
     "received: row": Point("receive", "after", "dicom_node.queue.ledger:Ledger.accept"),
     "redact: claimed": Point("redact", "after", "dicom_node.queue.ledger:Ledger.claim", lambda entry, *_: bool(entry)),

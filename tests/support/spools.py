@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dicom_node.config import Configuration
-from dicom_node.queue import Spool
+from dicom_node.queue import Sidecar, Spool
+from dicom_node.queue.files import refusals, sync_file
 from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import open_store
 
@@ -15,6 +18,28 @@ if TYPE_CHECKING:
 
     from dicom_node.model import Store
     from dicom_node.queue import AnySpool
+
+
+class WholeFile:
+    """A file on its way into a spool, without room for a sidecar: an older release's, or what is no DICOM file."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        path.write_bytes(content)
+        self.path = path
+        self.size = len(content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+    def open(self) -> BinaryIO:
+        """Open it for reading."""
+        return self.path.open("rb")
+
+    def seal(self, sidecar: Sidecar) -> bool:
+        """Make it durable; it has no room."""
+        del sidecar
+        with refusals(), self.path.open("r+b") as file:
+            os.fchmod(file.fileno(), 0o600)
+            sync_file(file.fileno())
+        return False
 
 
 def store_of(url: str) -> Store:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import time
 from contextlib import closing
@@ -15,6 +14,7 @@ from dicom_node.queue import Ledger, Queue, open_queue
 from tests.support.burned_in import burned_in
 from tests.support.node import Node
 from tests.support.processes import wait_until
+from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,8 +88,7 @@ def _claim_all(url: str, owner: str, barrier: Any) -> None:  # noqa: ANN401 - mu
 def _fill(queue: Queue, folder: Path, count: int) -> None:
     for number in range(count):
         path = burned_in(folder / "images" / f"{number}.dcm")
-        incoming = queue.spool.incoming / path.name
-        shutil.move(path, incoming)
+        incoming = WholeFile(queue.spool.incoming / path.name, path.read_bytes())
         queue.accept(incoming, _of(f"{time.time_ns()}"), ORIGIN)
 
 

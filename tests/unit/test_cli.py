@@ -14,6 +14,7 @@ from dicom_node.cli import main
 from dicom_node.config import load
 from dicom_node.model import Origin, SOPInstance, State
 from dicom_node.queue import open_queue
+from tests.support.spools import WholeFile
 from tests.unit.redaction.made import image
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ def queue(config: Path) -> Queue:
 
 
 def held(queue: Queue) -> str:
-    incoming = queue.spool.incoming / uuid.uuid4().hex
-    incoming.write_bytes(b"an instance")
+    incoming = WholeFile(queue.spool.incoming / uuid.uuid4().hex, b"an instance")
     instance = SOPInstance("1.2.3", f"1.2.{uuid.uuid4().int}", "1.2.4", "1.2.5", "1.2.840.10008.1.2.1")
     entry_id, _ = queue.accept(incoming, instance, Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1e9))
     queue.ledger.hold(entry_id, "no route fits")

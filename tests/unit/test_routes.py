@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 from pydicom import Dataset
@@ -11,7 +12,14 @@ from dicom_node.config import Route
 from dicom_node.model import Origin, Priority, SOPInstance
 from dicom_node.routes import early_priority, matching_route
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ORIGIN = Origin(calling_ae_title="ECHO_1", called_ae_title="TEACHING", peer_address="192.0.2.1", received_at=0.0)
+
+
+def reading(path: Path) -> Callable[[], BinaryIO]:
+    return lambda: path.open("rb")
 
 
 def header() -> Dataset:
@@ -100,17 +108,17 @@ def with_priority(priority: str, networks: tuple[str, ...] = (), **match: object
 def test_a_priority_that_the_association_tells_needs_no_look_at_the_file(
     routes: list[Route], priority: Priority
 ) -> None:
-    assert early_priority(routes, INSTANCE, ORIGIN, ABSENT) is priority
+    assert early_priority(routes, INSTANCE, ORIGIN, reading(ABSENT)) is priority
 
 
 @pytest.mark.parametrize(("modality", "priority"), [("CT", Priority.HIGH), ("US", Priority.LOW)])
 def test_a_priority_that_depends_on_the_header_is_read_there(modality: str, priority: Priority) -> None:
     routes = [with_priority("high", Modality=modality), with_priority("low")]
-    assert early_priority(routes, INSTANCE, ORIGIN, CT) is priority
+    assert early_priority(routes, INSTANCE, ORIGIN, reading(CT)) is priority
 
 
 def test_what_cannot_be_read_for_its_priority_has_the_middle_one_and_is_no_error() -> None:
     routes = [with_priority("high", Modality="CT"), with_priority("low")]
-    assert early_priority(routes, INSTANCE, ORIGIN, ABSENT) is Priority.MEDIUM
+    assert early_priority(routes, INSTANCE, ORIGIN, reading(ABSENT)) is Priority.MEDIUM
     deflated = replace(INSTANCE, transfer_syntax_uid="1.2.840.10008.1.2.1.99")
-    assert early_priority(routes, deflated, ORIGIN, CT) is Priority.MEDIUM
+    assert early_priority(routes, deflated, ORIGIN, reading(CT)) is Priority.MEDIUM

@@ -22,7 +22,7 @@ from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance, send_instance
-from tests.support.spools import content, damage, lose
+from tests.support.spools import WholeFile, content, damage, lose
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def received(queue: Queue, dataset: FileDataset) -> QueueEntry:
     """Accept an instance as it came, with a preamble of its own, and claim it."""
     file = BytesIO()
     write(dataset, file)
-    incoming = queue.spool.incoming / uuid.uuid4().hex
-    incoming.write_bytes(b"DOE JANE".ljust(128) + file.getvalue()[128:])
+    content = b"DOE JANE".ljust(128) + file.getvalue()[128:]
+    incoming = WholeFile(queue.spool.incoming / uuid.uuid4().hex, content)
     queue.accept(incoming, identity(dataset), Origin("MODALITY", "DICOM_NODE", "127.0.0.1", 1.0))
     entry = queue.ledger.claim("worker", 60.0)
     assert entry is not None

@@ -21,6 +21,7 @@ from dicom_node.worker import EXIT_STUCK, Leases, Pace, work
 from dicom_node.worker_redact import redact_next
 from dicom_node.worker_send import Deliverer
 from tests.support.processes import ROOT, wait_until
+from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +50,7 @@ def leases(queue: Queue) -> Leases:
 
 
 def receive(queue: Queue, content: bytes = b"an instance", study: str = "1.2.3.4", received_at: float = 1.0) -> str:
-    incoming = queue.spool.incoming / uuid.uuid4().hex
-    incoming.write_bytes(content)
+    incoming = WholeFile(queue.spool.incoming / uuid.uuid4().hex, content)
     instance = replace(INSTANCE, sop_instance_uid=f"1.2.{uuid.uuid4().int}", study_instance_uid=study)
     return queue.accept(incoming, instance, replace(ORIGIN, received_at=received_at))[0]
 
@@ -146,8 +146,7 @@ def test_a_resend_of_what_the_disk_has_not_kept_is_taken_in_anew(queue: Queue, l
 
     assert redact_next(queue, "w", leases, PACE, stage)
     assert state(queue, entry_id) == (State.HELD, "its bytes are not those that arrived")
-    damaged, incoming = queue.ledger.entry(entry_id).entry, queue.spool.incoming / "again"
-    incoming.write_bytes(b"an instance")
+    damaged, incoming = queue.ledger.entry(entry_id).entry, WholeFile(queue.spool.incoming / "again", b"an instance")
     again, accepted = queue.accept(incoming, damaged.instance, damaged.origin)
     assert (again != entry_id, accepted) == (True, Accepted.NEW)
     assert redact_next(queue, "w", leases, PACE, redacts(queue, "a"))

@@ -19,7 +19,7 @@ from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import AT_ONCE, check, open_store
 from tests.support.processes import wait_until
 from tests.support.s3 import S3
-from tests.support.spools import content, names, store_of
+from tests.support.spools import WholeFile, content, names, store_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,7 @@ def made(url: str, folder: Path, timeout: timedelta = timedelta(seconds=60)) -> 
 
 def received(spool: ObjectSpool, what: bytes = b"content") -> str:
     entry_id = uuid.uuid4().hex
-    incoming = spool.incoming / "being received"
-    incoming.write_bytes(what)
+    incoming = WholeFile(spool.incoming / "being received", what)
     spool.put(incoming, entry_id, SIDECAR)
     return entry_id
 
@@ -83,8 +82,7 @@ def test_what_was_put_comes_back_byte_for_byte_and_nothing_stays_on_the_local_di
 
 def test_another_s_bytes_are_never_overwritten(spool: ObjectSpool) -> None:
     entry_id = received(spool, b"first")
-    incoming = spool.incoming / "again"
-    incoming.write_bytes(b"second")
+    incoming = WholeFile(spool.incoming / "again", b"second")
     with pytest.raises(SpoolFull, match="answered 412"):
         spool.put(incoming, entry_id, SIDECAR)
     assert content(spool, f"{entry_id}.dcm") == b"first"
@@ -299,8 +297,6 @@ def test_a_store_that_is_not_fit_is_refused_with_what_it_lacks(kind: type[S3Stor
 def test_instances_of_a_spool_without_a_store_are_not_left_behind(store_url: str, tmp_path: Path) -> None:
     local = Spool(tmp_path / "spool")
     local.prepare()
-    incoming = local.incoming / "being received"
-    incoming.write_bytes(b"content")
-    local.put(incoming, "a" * 32, SIDECAR)
+    local.put(WholeFile(local.incoming / "being received", b"content"), "a" * 32, SIDECAR)
     with pytest.raises(ConfigurationError, match="still instances"):
         made(store_url, tmp_path)

@@ -15,7 +15,7 @@ from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, o
 from dicom_node.queue.schema import instance
 from tests.support.ledgers import empty, engine_on
 from tests.support.processes import free_port
-from tests.support.spools import content, damage, lose, make_spool, names
+from tests.support.spools import WholeFile, content, damage, lose, make_spool, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,10 +35,8 @@ def queue(tmp_path: Path, spool_url: str, ledger_url: str) -> Iterator[Queue]:
     queue.ledger.close()
 
 
-def incoming(queue: Queue, content: bytes) -> Path:
-    path = queue.spool.incoming / "being received"
-    path.write_bytes(content)
-    return path
+def incoming(queue: Queue, content: bytes) -> WholeFile:
+    return WholeFile(queue.spool.incoming / "being received", content)
 
 
 def accept(queue: Queue, content: bytes = b"content") -> str:
@@ -159,8 +157,10 @@ def test_no_room_means_that_nothing_is_accepted(tmp_path: Path, spool_url: str, 
 
 
 def test_a_received_file_that_is_gone_is_not_accepted(queue: Queue) -> None:
+    gone = incoming(queue, b"content")
+    gone.path.unlink()
     with pytest.raises(SpoolFull):
-        queue.accept(queue.spool.incoming / "gone", INSTANCE, ORIGIN)
+        queue.accept(gone, INSTANCE, ORIGIN)
     assert queue.ledger.entries() == []
 
 
@@ -331,7 +331,7 @@ def test_bytes_without_a_readable_sidecar_are_never_deleted(queue: Queue, damage
 def test_what_a_crash_left_is_swept_when_it_is_stale(queue: Queue) -> None:
     stale = incoming(queue, b"torn")
     assert queue.reconcile() == NOTHING_TO_DO
-    os.utime(stale, (0, 0))
+    os.utime(stale.path, (0, 0))
     assert queue.reconcile() == Reconciliation(swept=1)
     assert files(queue) == set()
 

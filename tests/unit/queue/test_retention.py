@@ -14,7 +14,7 @@ from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, Stat
 from dicom_node.queue import Accepted, Ledger, Queue, Spool
 from dicom_node.queue.schema import instance, row_of
 from tests.support.ledgers import engine_on
-from tests.support.spools import content, names
+from tests.support.spools import WholeFile, content, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,9 +52,8 @@ def identity(number: int) -> SOPInstance:
 
 
 def accept(queue: Queue, number: int = 1) -> tuple[str, Accepted]:
-    path = queue.spool.incoming / "being received"
-    path.write_bytes(f"content {number}".encode())
-    return queue.accept(path, identity(number), ORIGIN)
+    incoming = WholeFile(queue.spool.incoming / "being received", f"content {number}".encode())
+    return queue.accept(incoming, identity(number), ORIGIN)
 
 
 def redacted(queue: Queue, number: int = 1, destinations: tuple[str, ...] = ("PACS",)) -> QueueEntry:

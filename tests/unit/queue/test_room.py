@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, RedactedFile, SOPInstance, WaterMarks
 from dicom_node.queue import Ledger, Queue, Spool, room
+from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,7 @@ def make_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
 
 def accept(queue: Queue) -> str:
-    incoming = queue.spool.incoming / "being received"
-    incoming.write_bytes(os.urandom(SIZE))
+    incoming = WholeFile(queue.spool.incoming / "being received", os.urandom(SIZE))
     return queue.accept(incoming, replace(INSTANCE, sop_instance_uid=f"1.2.{uuid.uuid4().int}"), ORIGIN)[0]
 
 

@@ -13,10 +13,12 @@ from pydicom import dcmread
 
 from dicom_node.model import Origin, Priority, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
+from dicom_node.queue.direct import Buffers
 from dicom_node.queue.sidecar import ROOM, copy_without, file_meta, sha256
 from dicom_node.redaction import part10
 from dicom_node.storage_scp_file import IncomingFile
 from tests.support.ledgers import empty
+from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +42,16 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 
 def received(queue: Queue, data_set: bytes = DATA_SET) -> IncomingFile:
     uids = INSTANCE.sop_class_uid, INSTANCE.sop_instance_uid, INSTANCE.transfer_syntax_uid
-    file = IncomingFile(queue.spool.incoming, *uids, queue.room.check)
-    file.write(data_set)
+    file = IncomingFile(queue.spool.incoming, uids, queue.room.check, Buffers())
+    file.room(len(data_set))[:] = data_set
+    file.fill(len(data_set))
     file.finish()
     return file
+
+
+def content_of(file: IncomingFile) -> bytes:
+    with file.open() as opened:
+        return opened.read()
 
 
 def original(queue: Queue, entry_id: str) -> Path:
@@ -52,8 +60,7 @@ def original(queue: Queue, entry_id: str) -> Path:
 
 
 def accepted(queue: Queue) -> str:
-    file = received(queue)
-    return queue.accept(file.path, INSTANCE, ORIGIN, Priority.HIGH, file.sha256)[0]
+    return queue.accept(received(queue), INSTANCE, ORIGIN, Priority.HIGH)[0]
 
 
 def only_file(queue: Queue) -> Path:
@@ -78,8 +85,8 @@ def test_a_lost_ledger_is_rebuilt_from_it(queue: Queue, tmp_path: Path) -> None:
 
 def test_only_its_own_room_is_written_and_the_file_is_one_that_others_read(queue: Queue) -> None:
     file = received(queue)
-    before = file.path.read_bytes()
-    queue.spool.put(file.path, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
+    before = content_of(file)
+    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
     after = original(queue, ENTRY).read_bytes()
     begin = before.index(ROOM) + len(ROOM.rstrip(b" "))
     assert (after[:begin], after[before.index(ROOM) + len(ROOM) :]) == (before[:begin], DATA_SET)
@@ -90,18 +97,18 @@ def test_only_its_own_room_is_written_and_the_file_is_one_that_others_read(queue
 
 def test_digests_are_those_of_the_file_without_it_as_in_older_releases(queue: Queue) -> None:
     file = received(queue)
-    content = file.path.read_bytes()
+    content = content_of(file)
     elements = content[144 : content.index(ROOM)]
     without = hashlib.sha256(file_meta(elements) + DATA_SET).hexdigest()
-    assert (file.sha256, sha256(file.path)) == (without, without)
-    queue.spool.put(file.path, ENTRY, Sidecar(INSTANCE, ORIGIN, without, file.size))
+    assert file.sha256 == without
+    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, without, file.size))
     assert sha256(original(queue, ENTRY)) == without
 
 
 def test_a_copy_says_nothing_of_where_it_came_from(queue: Queue, tmp_path: Path) -> None:
     file = received(queue)
-    content = file.path.read_bytes()
-    queue.spool.put(file.path, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
+    content = content_of(file)
+    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
     copy = tmp_path / "copy"
     with original(queue, ENTRY).open("rb") as source, copy.open("wb") as target:
         copy_without(source, target)
@@ -113,12 +120,11 @@ def test_a_copy_says_nothing_of_where_it_came_from(queue: Queue, tmp_path: Path)
 
 def test_what_an_older_release_has_taken_in_is_the_same_instance(queue: Queue) -> None:
     new = received(queue)
-    content = new.path.read_bytes()
-    older = queue.spool.incoming / "older"
-    older.write_bytes(file_meta(content[144 : content.index(ROOM)]) + DATA_SET)
+    content = content_of(new)
+    older = WholeFile(queue.spool.incoming / "older", file_meta(content[144 : content.index(ROOM)]) + DATA_SET)
     first, _ = queue.accept(older, INSTANCE, ORIGIN)
     assert original(queue, first).with_suffix(".json").exists()
-    assert queue.accept(new.path, INSTANCE, ORIGIN, sha256=new.sha256) == (first, Accepted.DUPLICATE)
+    assert queue.accept(new, INSTANCE, ORIGIN) == (first, Accepted.DUPLICATE)
 
 
 @pytest.mark.parametrize(
@@ -134,10 +140,9 @@ def test_what_an_older_release_has_taken_in_is_the_same_instance(queue: Queue) -
     ],
 )
 def test_where_a_file_has_no_room_it_stands_beside_it(queue: Queue, content: bytes) -> None:
-    incoming = queue.spool.incoming / "incoming"
-    incoming.write_bytes(content)
-    told = Sidecar(INSTANCE, ORIGIN, sha256(incoming), len(content))
-    assert told.sha256 == hashlib.sha256(content).hexdigest()
+    incoming = WholeFile(queue.spool.incoming / "incoming", content)
+    told = Sidecar(INSTANCE, ORIGIN, sha256(incoming.path), len(content))
+    assert told.sha256 == incoming.sha256
     queue.spool.put(incoming, ENTRY, told)
     assert original(queue, ENTRY).read_bytes() == content
     assert queue.spool.sidecar(ENTRY) == told
@@ -145,9 +150,9 @@ def test_where_a_file_has_no_room_it_stands_beside_it(queue: Queue, content: byt
 
 def test_one_that_is_too_long_for_the_room_stands_beside_the_file(queue: Queue) -> None:
     file = received(queue)
-    before = file.path.read_bytes()
+    before = content_of(file)
     told = Sidecar(INSTANCE, replace(ORIGIN, calling_ae_title="\u00e9" * 200), file.sha256, file.size)
-    queue.spool.put(file.path, ENTRY, told)
+    queue.spool.put(file, ENTRY, told)
     assert original(queue, ENTRY).read_bytes() == before
     assert queue.spool.sidecar(ENTRY) == told
 

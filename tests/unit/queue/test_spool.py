@@ -12,6 +12,7 @@ import pytest
 from dicom_node.errors import ConfigurationError, SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Sidecar, Spool
+from tests.support.spools import WholeFile
 
 INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
 SIDECAR = Sidecar(INSTANCE, Origin("MODALITY", "NODE", "192.0.2.7", 1_700_000_000.25), "ab" * 32, 7)
@@ -27,8 +28,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def received(spool: Spool, content: bytes = b"content") -> str:
     entry_id = uuid.uuid4().hex
-    incoming = spool.incoming / "pynetdicom.tmp"
-    incoming.write_bytes(content)
+    incoming = WholeFile(spool.incoming / "pynetdicom.tmp", content)
     spool.put(incoming, entry_id, SIDECAR)
     return entry_id
 
@@ -105,8 +105,10 @@ def test_a_damaged_sidecar_is_a_value_error_that_quotes_nothing(text: bytes) -> 
 
 
 def test_a_put_that_fails_takes_nothing_in_and_leaves_nothing_half(spool: Spool) -> None:
+    incoming = WholeFile(spool.incoming / "is not there", b"content")
+    incoming.path.unlink()
     with pytest.raises(SpoolFull):
-        spool.put(spool.incoming / "is not there", uuid.uuid4().hex, SIDECAR)
+        spool.put(incoming, uuid.uuid4().hex, SIDECAR)
     assert files(spool) == set()
 
 

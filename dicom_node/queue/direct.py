@@ -1,0 +1,77 @@
+"""Files that are written past the page cache: bytes that nobody reads soon are not copied there, nor given room there.
+
+With O_DIRECT the disk takes whole blocks out of the writer's own memory. What is no whole block, and everything where
+the file system has no such way, goes through the page cache. Either way a file is durable only when it has been synced.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUFFER = 1 << 20
+"""Bytes of a buffer."""
+
+_BLOCK = 1 << 12
+"""Addresses, positions and lengths are multiples of this: as large as, or a multiple of, the blocks of disks."""
+
+_KEPT = 16
+_DIRECT: int = getattr(os, "O_DIRECT", 0)
+
+
+class Buffers:
+    """Buffers that begin on a page, used again and again: the pages of a new one cost as much as writing them."""
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+
+    def take(self) -> mmap.mmap:
+        """Return one of :data:`BUFFER` bytes that nobody else has; something may stand in it."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return mmap.mmap(-1, BUFFER)
+
+    def give_back(self, buffer: mmap.mmap) -> None:
+        """Let somebody else have it."""
+        if len(self._free) < _KEPT:
+            self._free.append(buffer)
+
+
+def create(path: Path) -> int:
+    """Make a file of mode 0600, and return a descriptor of it for :func:`append`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return os.open(path, flags | _DIRECT, 0o600)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.open(path, flags, 0o600)
+
+
+def append(descriptor: int, content: memoryview) -> None:
+    """Write what stands at the beginning of a buffer: whole blocks past the page cache, as long as that can be."""
+    blocks = len(content) // _BLOCK * _BLOCK
+    while content:
+        if not blocks:
+            use_page_cache(descriptor)
+        try:
+            written = os.write(descriptor, content[: blocks or None])
+        except OSError as error:
+            if error.errno != errno.EINVAL or not blocks:
+                raise
+            written, blocks = 0, 0
+        content, blocks = content[written:], max(blocks - written, 0)
+
+
+def use_page_cache(descriptor: int) -> None:
+    """Write whatever comes next through the page cache: it has to begin and end nowhere in particular."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    if flags & _DIRECT:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~_DIRECT)
