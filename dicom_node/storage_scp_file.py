@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
-from dicom_node.queue.direct import append, create, use_page_cache
+from dicom_node.queue.direct import append, create, rewrite
 from dicom_node.queue.files import refusal_of, refusals, sync_file
 from dicom_node.queue.sidecar import ROOM, file_meta, put_into
 
@@ -131,8 +131,7 @@ class IncomingFile:
         self._write_all()
         with refusals():
             if head:
-                use_page_cache(self._descriptor)
-                os.pwrite(self._descriptor, head, 0)
+                rewrite(self._descriptor, head)
             sync_file(self._descriptor)
             self._close()
         return head is not None

@@ -60,7 +60,7 @@ def append(descriptor: int, content: memoryview) -> None:
     blocks = len(content) // _BLOCK * _BLOCK
     while content:
         if not blocks:
-            use_page_cache(descriptor)
+            _use_page_cache(descriptor)
         try:
             written = os.write(descriptor, content[: blocks or None])
         except OSError as error:
@@ -70,8 +70,16 @@ def append(descriptor: int, content: memoryview) -> None:
         content, blocks = content[written:], max(blocks - written, 0)
 
 
-def use_page_cache(descriptor: int) -> None:
-    """Write whatever comes next through the page cache: it has to begin and end nowhere in particular."""
+def rewrite(descriptor: int, beginning: bytes) -> None:
+    """Write over the beginning of a file."""
+    _use_page_cache(descriptor)
+    written = 0
+    while written < len(beginning):
+        written += os.pwrite(descriptor, beginning[written:], written)
+
+
+def _use_page_cache(descriptor: int) -> None:
+    """Let whatever comes next begin and end where it likes, and stand anywhere in memory."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     if flags & _DIRECT:
         fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~_DIRECT)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dicom_node.queue.direct import BUFFER, Buffers, append, create
+from dicom_node.queue.direct import BUFFER, Buffers, append, create, rewrite
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,17 @@ def test_what_the_disk_cannot_take_from_where_it_is_goes_through_the_page_cache(
     append(descriptor, buffer[:BLOCK])
     os.close(descriptor)
     assert (tmp_path / "file").read_bytes() == bytes(buffer[1 : 1 + 3 * BLOCK]) + bytes(buffer[:BLOCK])
+
+
+@pytest.mark.parametrize("size", [2 * BLOCK, 2 * BLOCK + 1])
+def test_the_beginning_of_a_file_is_written_over_and_nothing_else(
+    tmp_path: Path, buffer: memoryview, size: int
+) -> None:
+    descriptor = create(tmp_path / "file")
+    append(descriptor, buffer[:size])
+    rewrite(descriptor, b"another beginning")
+    os.close(descriptor)
+    assert (tmp_path / "file").read_bytes() == b"another beginning" + bytes(buffer[17:size])
 
 
 def test_an_error_of_the_disk_is_one(tmp_path: Path, buffer: memoryview) -> None:
