@@ -40,8 +40,10 @@ class Stream:
         # Python's own time-out is one more call before each, and with it the kernel waits for no more than comes first.
         self._peer.settimeout(None)
         self._whole = socket.MSG_WAITALL
+        microseconds = max(int(seconds * 1e6), 1)  # 0 would be for ever
+        interval = struct.pack("ll", *divmod(microseconds, 1_000_000))
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self._peer.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(seconds), int(seconds % 1 * 1e6)))
+            self._peer.setsockopt(socket.SOL_SOCKET, option, interval)
 
     def pdu(self, longest: int) -> tuple[int, int]:
         """Wait for the next PDU; return its type, and its length in bytes.

@@ -139,18 +139,19 @@ class Database:
         What SQLAlchemy does around a small transaction costs more than the transaction. It is not tried again, and
         raises what the driver does.
         """
-        kept, self._kept = self._kept or self._engine.connect(), None
-        try:
-            with self._turn(), closing(kept.connection.cursor()) as cursor:
-                if self._engine.dialect.name == "sqlite":
-                    cursor.execute(*_BEGIN)
-                result = work(cursor)
-                kept.connection.commit()
-        except BaseException:
-            _end(kept)
-            raise
-        self._kept = kept
-        return result
+        with self._turn():
+            kept, self._kept = self._kept or self._engine.connect(), None
+            try:
+                with closing(kept.connection.cursor()) as cursor:
+                    if self._engine.dialect.name == "sqlite":
+                        cursor.execute(*_BEGIN)
+                    result = work(cursor)
+                    kept.connection.commit()
+            except BaseException:
+                _end(kept)
+                raise
+            self._kept = kept
+            return result
 
     def _take_log_over(self) -> None:
         """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds."""

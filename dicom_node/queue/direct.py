@@ -10,6 +10,7 @@ import errno
 import fcntl
 import mmap
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,13 +47,11 @@ class Buffers:
 
 def create(path: Path) -> int:
     """Make a file of mode 0600, and return a descriptor of it for :func:`append`."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        return os.open(path, flags | _DIRECT, 0o600)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-    return os.open(path, flags, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # Not when it is opened: where the file system has no such way, that fails with the file already made.
+    with suppress(OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | _DIRECT)
+    return descriptor
 
 
 def append(descriptor: int, content: memoryview) -> None:
