@@ -22,6 +22,7 @@ class Field(IntEnum):
 
 
 _RESPONSE = 0x8000
+_LONGEST_UID = 64
 _NO_DATA_SET = 0x0101
 _COMMAND, _LAST = 1, 2
 _P_DATA_TF = 4
@@ -62,15 +63,18 @@ def decode(command_set: bytes) -> Command:
 
 
 def response(command: Command, context_id: int, status: int, comment: str, longest: int) -> bytes:
-    """Encode the response to a request, in PDUs of at most ``longest`` bytes (0: of any length)."""
+    """Encode the response to a request, in PDUs of at most ``longest`` bytes (0: of any length).
+
+    It repeats UIDs, not what is too long to be one: so it is short, and who does not read it holds nothing up.
+    """
     elements = [
-        (_SOP_CLASS, _padded(command.sop_class_uid, b"\0")),
+        (_SOP_CLASS, _repeated(command.sop_class_uid)),
         (_FIELD, struct.pack("<H", command.field | _RESPONSE)),
         (_RESPONDED_TO, struct.pack("<H", command.message_id or 0)),
         (_DATA_SET_TYPE, struct.pack("<H", _NO_DATA_SET)),
         (_STATUS, struct.pack("<H", status)),
         *([(_ERROR_COMMENT, _padded(comment, b" "))] if comment else []),
-        *([(_SOP_INSTANCE, _padded(command.sop_instance_uid, b"\0"))] if command.sop_instance_uid else []),
+        *([(_SOP_INSTANCE, uid)] if (uid := _repeated(command.sop_instance_uid)) else []),
     ]
     encoded = b"".join(_element(*element) for element in elements)
     encoded = _element(_GROUP_LENGTH, struct.pack("<I", len(encoded))) + encoded
@@ -111,6 +115,10 @@ def _number(value: bytes | None) -> int | None:
 
 def _uid(value: bytes) -> str:
     return value.rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def _repeated(uid: str) -> bytes:
+    return _padded(uid, b"\0") if len(uid) <= _LONGEST_UID else b""
 
 
 def _padded(text: str, pad: bytes) -> bytes:

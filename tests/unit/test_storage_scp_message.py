@@ -66,6 +66,13 @@ def test_a_response_is_what_pynetdicom_makes_of_it_in_pdus_that_the_peer_takes(
     assert ours == message.command_set
 
 
+def test_a_response_does_not_repeat_what_is_too_long_to_be_a_uid() -> None:
+    request = REQUEST._replace(sop_class_uid="1" * 65, sop_instance_uid="2" * 60_000)
+    assert len(response(request, 1, 0x0117, "the SOP Instance UID is not a UID", longest=7)) < 2048
+    longest_uid = REQUEST._replace(sop_instance_uid="1." + "2" * 62)
+    assert longest_uid.sop_instance_uid.encode() in response(longest_uid, 1, 0, "", longest=0)
+
+
 def test_contexts_are_accepted_by_what_is_served_and_by_what_carries_pixels() -> None:
     request = Request(associate_rq(CTImageStorage, ["1.2.840.10008.1.2.4.94", ExplicitVRLittleEndian]))
     assert request.contexts == {
