@@ -79,6 +79,7 @@ class StorageSCP:
         self._queue = queue
         self._reports = Reports(queue, reporters or {})
         self._priority_of = priority_of
+        self._log = log.bind(stage="receive")
         self._listener = listener
         self._server: AssociationServer | None = None
 
@@ -121,7 +122,7 @@ class StorageSCP:
     def _on_store(self, request: StoreRequest) -> tuple[int, str]:
         """Answer one C-STORE: whatever happens in here becomes a status, and one line in the log."""
         started = time.monotonic()
-        fields: dict[str, Any] = {"stage": "receive", "action": "refused", "bytes": request.file.size}
+        fields: dict[str, Any] = {"action": "refused", "bytes": request.file.size}
         try:
             fields["entry_id"], accepted = self._accept(request)
             fields["action"] = _ACTIONS[accepted]
@@ -133,7 +134,7 @@ class StorageSCP:
         except Exception as error:  # noqa: BLE001 - the peer has to hear that it keeps its copy
             fields["exc_info"] = error  # the log leaves its message out
             status, comment = 0x0110, "processing failure"
-        log.info("instance", **fields, status=f"{status:04X}H", seconds=round(time.monotonic() - started, 3))
+        self._log.info("instance", **fields, status=f"{status:04X}H", seconds=round(time.monotonic() - started, 3))
         return status, comment
 
     def _accept(self, request: StoreRequest) -> tuple[str, Accepted]:

@@ -9,18 +9,18 @@ import struct
 import uuid
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
 from dicom_node.queue.direct import append, create, rewrite
-from dicom_node.queue.files import refusal_of, refusals, sync_file
+from dicom_node.queue.files import refusal_of, refusals, remove, sync_file
 from dicom_node.queue.sidecar import ROOM, file_meta, put_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from dicom_node.queue import Sidecar
     from dicom_node.queue.direct import Buffers
@@ -53,12 +53,13 @@ class IncomingFile:
         check_room: Callable[[], None],
         buffers: Buffers,
     ) -> None:
-        self.path = folder / f"{uuid.uuid4().hex}.dcm"
+        self.path = f"{folder}/{uuid.uuid4().hex}.dcm"
         self._check_room = check_room
         self._buffers = buffers
         self._buffer: mmap.mmap | None = buffers.take()
         self._view = memoryview(self._buffer)
         self._descriptor = -1
+        self._is_here = False
         self._written = 0
         self._refusal: SpoolFull | None = None
         elements = _file_meta(*uids)
@@ -114,10 +115,12 @@ class IncomingFile:
         if not self._written:
             return BytesIO(self._view[: self._filled])
         self._write_all()
-        return self.path.open("rb")
+        return Path(self.path).open("rb")
 
     def seal(self, sidecar: Sidecar) -> bool:
         """Make a file that is finished durable, with its sidecar in it; without, and False, where that has no room.
+
+        From here on it is the spool's.
 
         Raises
         ------
@@ -134,10 +137,11 @@ class IncomingFile:
                 rewrite(self._descriptor, head)
             sync_file(self._descriptor)
             self._close()
+        self._is_here = False
         return head is not None
 
     def remove(self) -> None:
-        """Delete it, unless it has gone into the spool, and give the buffer back."""
+        """Delete it, unless it is the spool's, and give the buffer back."""
         self._delete()
         if self._buffer:
             self._buffers.give_back(self._buffer)
@@ -179,6 +183,7 @@ class IncomingFile:
     def _append(self, content: memoryview) -> None:
         if self._descriptor < 0:
             self._descriptor = create(self.path)
+            self._is_here = True
         append(self._descriptor, content)
 
     def _refuse(self, refusal: SpoolFull) -> None:
@@ -188,8 +193,8 @@ class IncomingFile:
     def _delete(self) -> None:
         with suppress(OSError):
             self._close()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        if self._is_here:
+            remove(Path(self.path))
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

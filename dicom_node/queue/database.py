@@ -49,6 +49,7 @@ _BUSY_TIMEOUT_MILLISECONDS = 30_000
 SQLITE_VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
+_JOURNAL = "WAL" if SQLITE_VERSION >= _WAL_IS_SAFE else "TRUNCATE"
 _FULL = "database or disk is full"
 _READ_ONLY = "readonly database"
 _CREATING = 0x44494D
@@ -86,6 +87,7 @@ class Database:
         self._engine = create_engine(url, hide_parameters=True, connect_args=arguments, **driver(url))
         if self._engine.dialect.name == "sqlite":
             _configure_sqlite(self._engine)
+        self._folder = Path(self._engine.url.database or "").parent
         self._kept: Connection | None = None
         self._reading_engine = self._engine.execution_options(begin=("BEGIN",))
         # A table that is made anew is dropped first: that must not look at the rows that refer to it.
@@ -122,8 +124,15 @@ class Database:
         self, work: Callable[[Connection], _Result], tries: int = _TRIES, engine: Engine | None = None
     ) -> _Result:
         """Carry out one transaction, again when it lost to another. ``work`` touches nothing but its connection."""
+        with self._turn():
+            return self._write_in_turn(work, tries, engine)
+
+    def _write_in_turn(
+        self, work: Callable[[Connection], _Result], tries: int = _TRIES, engine: Engine | None = None
+    ) -> _Result:
+        """Carry it out for who has :meth:`_turn`."""
         try:
-            with self._turn(), (engine or self._engine).begin() as connection:
+            with (engine or self._engine).begin() as connection:
                 return work(connection)
         except OperationalError as error:
             said = str(error.orig)
@@ -131,27 +140,35 @@ class Database:
                 self._take_log_over()
             if tries <= 1 or not any(sign in said for sign in (*_CONTENTION, _FULL)):
                 raise
-        return self._write(work, tries - 1, engine)
+        return self._write_in_turn(work, tries - 1, engine)
 
-    def _write_plainly(self, work: Callable[[DBAPICursor], _Result]) -> _Result:
+    def _write_plainly_in_turn(self, work: Callable[[DBAPICursor], _Result]) -> _Result:
         """Carry out one transaction with the driver alone, on a connection that is kept for it; one thread at a time.
 
         What SQLAlchemy does around a small transaction costs more than the transaction. It is not tried again, and
-        raises what the driver does.
+        raises what the driver does. In SQLite it is durable with the next one of :meth:`_write`, whoever's that is, and
+        not when this returns: it is for what the spool knows as well.
         """
-        with self._turn():
-            kept, self._kept = self._kept or self._engine.connect(), None
-            try:
-                with closing(kept.connection.cursor()) as cursor:
-                    if self._engine.dialect.name == "sqlite":
-                        cursor.execute(*_BEGIN)
-                    result = work(cursor)
-                    kept.connection.commit()
-            except BaseException:
-                _end(kept)
-                raise
-            self._kept = kept
-            return result
+        kept, self._kept = self._kept or self._connect_to_keep(), None
+        try:
+            with closing(kept.connection.cursor()) as cursor:
+                if self._engine.dialect.name == "sqlite":
+                    cursor.execute(*_BEGIN)
+                result = work(cursor)
+                kept.connection.commit()
+        except BaseException:
+            _end(kept)
+            raise
+        self._kept = kept
+        return result
+
+    def _connect_to_keep(self) -> Connection:
+        kept = self._engine.connect()
+        if self._engine.dialect.name == "sqlite" and _JOURNAL == "WAL":
+            # No sync at a commit: what is in the write-ahead log goes with the next sync of it, before and in order.
+            with closing(kept.connection.cursor()) as cursor:
+                cursor.execute("PRAGMA synchronous = NORMAL")
+        return kept
 
     def _take_log_over(self) -> None:
         """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds."""
@@ -165,7 +182,7 @@ class Database:
         """
         if self._engine.dialect.name != "sqlite":
             return nullcontext()
-        return _locked(Path(self._engine.url.database or "").parent)
+        return _locked(self._folder)
 
     def _change(self, table: Table, where: ColumnElement[bool], **values: object) -> bool:
         """Change one row in a transaction of its own; False when ``where`` does not hold for it."""
@@ -258,14 +275,13 @@ def _create_sqlite_file(path: Path) -> None:
 
 def _configure_sqlite(engine: Engine) -> None:
     """Let transactions begin as SQLAlchemy says, not as the driver guesses, and let a commit survive power loss."""
-    journal = "WAL" if SQLITE_VERSION >= _WAL_IS_SAFE else "TRUNCATE"
 
     @event.listens_for(engine, "connect")
     def _connect(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MILLISECONDS}")
-        cursor.execute(f"PRAGMA journal_mode = {journal}")
+        cursor.execute(f"PRAGMA journal_mode = {_JOURNAL}")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()

@@ -11,10 +11,6 @@ import fcntl
 import mmap
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 BUFFER = 1 << 20
 """Bytes of a buffer."""
@@ -45,7 +41,7 @@ class Buffers:
             self._free.append(buffer)
 
 
-def create(path: Path) -> int:
+def create(path: str) -> int:
     """Make a file of mode 0600, and return a descriptor of it for :func:`append`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     # Not when it is opened: where the file system has no such way, that fails with the file already made.

@@ -97,6 +97,11 @@ def refusal_of(error: OSError) -> SpoolFull:
     return SpoolFull(f"the spool cannot be written: {error.strerror}")
 
 
+def rename(path: str, name: str) -> None:
+    """Give a file another name on the same file system; its directory is the caller's to sync."""
+    os.replace(path, name)  # noqa: PTH105 - for every instance: pathlib takes a name apart, and puts it together again
+
+
 def sync_file(descriptor: int) -> None:
     """Return when the disk has what was written."""
     os.fsync(descriptor)

@@ -55,18 +55,19 @@ if TYPE_CHECKING:
 class Ledger(Commitments, Destinations, Operator, Recovery):
     """What is known of every instance; one code path for SQLite and PostgreSQL.
 
-    Every method is one transaction, durable when it returns. A settle returns False when the fence was lost: the work
-    is another's now, or an operator has taken it away, and nothing was changed.
+    Every method is one transaction, durable when it returns (:meth:`accept` says what it is instead). A settle returns
+    False when the fence was lost: the work is another's now, or an operator has taken it away, and nothing was changed.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._accept_together = Together[QueueEntry, Accepted](self._accept, everybodys=(OperationalError,))
+        self._accept_together = Together[QueueEntry, Accepted](self._accept, (OperationalError,), self._turn)
 
     def accept(self, entry: QueueEntry) -> Accepted:
         """Write down an instance whose bytes are in the spool; the same entry again changes nothing.
 
-        Threads that do so at the same time share a transaction.
+        Threads that do so at the same time share a transaction. In SQLite it is durable with the next one of another
+        method: if the power is cut before that, the bytes are in the spool, and the row is made again.
 
         Raises
         ------
@@ -81,10 +82,10 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
     def _accept(self, entries: Sequence[QueueEntry]) -> list[Accepted]:
         dialect = self._engine.dialect
         with suppress(dialect.loaded_dbapi.Error):
-            if self._write_plainly(lambda cursor: insert_plainly(cursor, dialect, entries)):
+            if self._write_plainly_in_turn(lambda cursor: insert_plainly(cursor, dialect, entries)):
                 return [Accepted.NEW] * len(entries)
         # Whatever is not as usual, all of it once more: those that were inserted are found by their ids.
-        return self._write(lambda connection: [accept(connection, entry) for entry in entries])
+        return self._write_in_turn(lambda connection: [accept(connection, entry) for entry in entries])
 
     def find(self, entry: QueueEntry) -> str | None:
         """Find the entry by which the same instance was accepted before.

@@ -130,7 +130,7 @@ class ObjectSpool:
             self._create(_note(entry_id), io.BytesIO(sidecar.to_json()))
             self._create(_original(entry_id), file)
         with suppress(OSError):  # what stays is swept
-            incoming.path.unlink(missing_ok=True)
+            Path(incoming.path).unlink(missing_ok=True)
 
     @contextmanager
     def original_file(self, entry_id: str) -> Iterator[Path]:

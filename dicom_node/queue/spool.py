@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self
 
 from dicom_node.errors import ConfigurationError, SpoolFull
@@ -25,6 +26,7 @@ from dicom_node.queue.files import (
     overwrite,
     refusals,
     remove,
+    rename,
     size_of,
     sync_directory,
     write_whole,
@@ -33,8 +35,6 @@ from dicom_node.queue.sidecar import Sidecar, read_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
-    from pathlib import Path
-
 
 _ENTRY_ID = re.compile(r"[0-9a-f]{32}")
 _REDACTED_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]+)\.dcm")
@@ -50,7 +50,7 @@ class Incoming(Protocol):
     """A whole file on its way into the spool."""
 
     @property
-    def path(self) -> Path:
+    def path(self) -> str:
         """Where it stands once it is sealed: in the spool's ``incoming``."""
 
     @property
@@ -65,7 +65,10 @@ class Incoming(Protocol):
         """Open the bytes for reading."""
 
     def seal(self, sidecar: Sidecar) -> bool:
-        """Make the file durable, with the sidecar in it; False where that has no room. Or raise SpoolFull."""
+        """Make the file durable, with the sidecar in it; False where that has no room. Or raise SpoolFull.
+
+        From here on it is the spool's, to keep or to delete.
+        """
 
 
 class CleanFile(NamedTuple):
@@ -162,7 +165,7 @@ class Spool:
         # A file system without a fixed number of inodes says that it has 0 of them.
         return room.f_bavail * room.f_frsize, room.f_favail if room.f_files else float("inf")
 
-    def put(self, incoming: Incoming, entry_id: str, sidecar: Sidecar) -> Path:
+    def put(self, incoming: Incoming, entry_id: str, sidecar: Sidecar) -> None:
         """Take a received file in; it is durable, with its sidecar, when this returns.
 
         The sidecar comes first, so that bytes that stand here can always be told apart: into the file, where it is
@@ -173,18 +176,17 @@ class Spool:
         SpoolFull
             On any error of the file system: nothing was taken in, and what was begun is gone, ``incoming`` as well.
         """
-        path, note = self.original(entry_id), self._sidecar(entry_id)
+        name = f"{self._received}/{checked_entry_id(entry_id)}.dcm"
         try:
             if not incoming.seal(sidecar):
-                write_whole(note, lambda beside: beside.write(sidecar.to_json()))
+                write_whole(self._sidecar(entry_id), lambda beside: beside.write(sidecar.to_json()))
             with refusals():
-                incoming.path.replace(path)
+                rename(incoming.path, name)
                 sync_directory(self._received)
-        except SpoolFull:
+        except BaseException:
             # None of it may be synced again: the kernel can have dropped what it did not write, and says so only once.
-            remove(path, note, incoming.path)
+            remove(self.original(entry_id), self._sidecar(entry_id), Path(incoming.path))
             raise
-        return path
 
     def original(self, entry_id: str) -> Path:
         """Path of the bytes as they arrived."""

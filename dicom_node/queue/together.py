@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
 _Work = TypeVar("_Work")
 _Result = TypeVar("_Result")
@@ -32,16 +34,21 @@ class Together(Generic[_Work, _Result]):
         again for itself: one that cannot be done is no other's failure.
     everybodys : tuple of type
         What it raises where it could do none: nobody is to wait for the same to happen to each one before.
+    turn : callable, optional
+        What is entered before, where others than these threads take turns as well: who comes while that is waited for
+        is taken along.
     """
 
     def __init__(
         self,
         do: Callable[[Sequence[_Work]], Sequence[_Result]],
         everybodys: tuple[type[Exception], ...] = (),
+        turn: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._do = do
         self._everybodys = everybodys
-        self._turn = threading.Lock()
+        self._turn = turn
+        self._own_turn = threading.Lock()
         self._lock = threading.Lock()
         self.waiting: list[_Waiting[_Work, _Result]] = []
 
@@ -50,17 +57,21 @@ class Together(Generic[_Work, _Result]):
         own = _Waiting[_Work, _Result](work)
         with self._lock:
             self.waiting.append(own)
-        with self._turn:
+        with self._own_turn:
             if not own.is_done:
-                with self._lock:
-                    batch, self.waiting = self.waiting, []
-                self._carry_out(batch)
+                with self._turn():
+                    self._carry_out(self._all_waiting())
         if own.error is not None:
             raise own.error
         if not own.is_done:  # whoever had it in hand was ended: no result is not a result
             msg = "not carried out"
             raise RuntimeError(msg)
         return own.result  # type: ignore[return-value]  # it is done, so there is one
+
+    def _all_waiting(self) -> Sequence[_Waiting[_Work, _Result]]:
+        with self._lock:
+            batch, self.waiting = self.waiting, []
+        return batch
 
     def _carry_out(self, batch: Sequence[_Waiting[_Work, _Result]]) -> None:
         try:

@@ -68,7 +68,7 @@ POINTS = {
     "received: whole": Point("receive", "before", "dicom_node.storage_scp_file:IncomingFile.seal"),
     "received: written": Point("receive", "before", "dicom_node.storage_scp_file:sync_file"),
     "received: synced": Point("receive", "after", "dicom_node.storage_scp_file:sync_file"),
-    "received: renamed": Point("receive", "after", "pathlib:Path.replace", _appears_in("received", ".dcm")),
+    "received: renamed": Point("receive", "after", "dicom_node.queue.spool:rename"),
     "received: row": Point("receive", "after", "dicom_node.queue.ledger:Ledger.accept"),
     "redact: claimed": Point("redact", "after", "dicom_node.queue.ledger:Ledger.claim", lambda entry, *_: bool(entry)),
     "redact: mid-encode": Point(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from dicom_node.config import Configuration
@@ -14,8 +15,6 @@ from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import open_store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dicom_node.model import Store
     from dicom_node.queue import AnySpool
 
@@ -25,18 +24,18 @@ class WholeFile:
 
     def __init__(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
-        self.path = path
+        self.path = str(path)
         self.size = len(content)
         self.sha256 = hashlib.sha256(content).hexdigest()
 
     def open(self) -> BinaryIO:
         """Open it for reading."""
-        return self.path.open("rb")
+        return Path(self.path).open("rb")
 
     def seal(self, sidecar: Sidecar) -> bool:
         """Make it durable; it has no room."""
         del sidecar
-        with refusals(), self.path.open("r+b") as file:
+        with refusals(), Path(self.path).open("r+b") as file:
             os.fchmod(file.fileno(), 0o600)
             sync_file(file.fileno())
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from dicom_node.storage_scp_file import IncomingFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 MIB, BLOCK = 1 << 20, 1 << 12
 UIDS = ("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
@@ -69,13 +69,13 @@ def test_it_is_what_was_received_with_meta_information_digest_and_sidecar(tmp_pa
         assert bytes(content[before:]) == data_set
     with file.open() as opened:
         assert opened.read()[before:] == data_set
-    sidecar = told(file)
+    sidecar, path = told(file), Path(file.path)
     assert file.seal(sidecar)
-    assert (file.size, file.sha256) == (file.path.stat().st_size, sha256(file.path))
-    assert file.path.read_bytes()[before:] == data_set
-    assert Sidecar.from_json(read_from(file.path) or b"") == sidecar
-    assert file.path.stat().st_mode & 0o777 == 0o600
-    meta = dcmread(file.path, stop_before_pixels=True, force=True).file_meta
+    assert (file.size, file.sha256) == (path.stat().st_size, sha256(path))
+    assert path.read_bytes()[before:] == data_set
+    assert Sidecar.from_json(read_from(path) or b"") == sidecar
+    assert path.stat().st_mode & 0o777 == 0o600
+    meta = dcmread(path, stop_before_pixels=True, force=True).file_meta
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID) == UIDS
 
 
@@ -85,9 +85,10 @@ def test_a_sidecar_that_is_too_long_is_not_in_it(tmp_path: Path, size: int) -> N
     before = file.size
     receive(file, bytes(size))
     file.finish()
+    path = Path(file.path)
     assert not file.seal(told(file, "\u00e9" * 200))
-    assert (read_from(file.path), file.path.stat().st_size) == (None, before + size)
-    assert sha256(file.path) == file.sha256
+    assert (read_from(path), path.stat().st_size) == (None, before + size)
+    assert sha256(path) == file.sha256
 
 
 def test_a_buffer_is_used_again_and_nothing_of_what_stood_there_is_in_the_next(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_buffer_is_used_again_and_nothing_of_what_stood_there_is_in_the_next(t
     receive(second, bytes(10))
     second.finish()
     assert second.seal(told(second))
-    assert b"\xff" not in second.path.read_bytes()
+    assert b"\xff" not in Path(second.path).read_bytes()
     third = buffers.take()
     second.remove()
     assert buffers.take() is not third
@@ -110,9 +111,21 @@ def test_nothing_stands_in_the_folder_before_a_buffer_is_full(tmp_path: Path) ->
     receive(file, bytes(MIB // 2))
     assert not list(tmp_path.iterdir())
     receive(file, bytes(MIB))
-    assert list(tmp_path.iterdir()) == [file.path]
+    assert list(tmp_path.iterdir()) == [Path(file.path)]
     file.remove()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("size", [3, 2 * MIB])
+def test_what_is_sealed_is_the_spools_and_what_is_not_goes(tmp_path: Path, size: int) -> None:
+    file, other = incoming_file(tmp_path, asked([])), incoming_file(tmp_path, asked([]))
+    for each in (file, other):
+        receive(each, bytes(size))
+        each.finish()
+    assert file.seal(told(file))
+    for each in (file, other):
+        each.remove()
+    assert list(tmp_path.iterdir()) == [Path(file.path)]
 
 
 def test_room_is_asked_for_at_first_and_for_each_buffer(tmp_path: Path) -> None:

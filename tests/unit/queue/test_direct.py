@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.support.disks import NotPermitted, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BLOCK = 1 << 12
 DIRECT = getattr(os, "O_DIRECT", 0)
@@ -48,7 +48,7 @@ def buffer() -> memoryview:
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, BUFFER - 1, BUFFER])
 def test_a_file_has_whole_blocks_and_what_is_left(folder: Path, buffer: memoryview, size: int) -> None:
-    descriptor = create(folder / "file")
+    descriptor = create(str(folder / "file"))
     append(descriptor, buffer)
     append(descriptor, buffer[:size])
     os.close(descriptor)
@@ -63,11 +63,11 @@ def test_an_instance_is_received_where_there_is_no_such_way(folder: Path) -> Non
     file.finish()
     instance = SOPInstance("1.2", "1.2.3", "1.2.4", "1.2.5", "1.2.840.10008.1.2.1")
     assert file.seal(Sidecar(instance, Origin("CT1", "NODE", "192.0.2.7", 1.0), file.sha256, file.size))
-    assert file.path.read_bytes()[-5000:] == data_set
+    assert Path(file.path).read_bytes()[-5000:] == data_set
 
 
 def test_whole_blocks_go_past_the_page_cache_where_that_can_be(folder: Path, buffer: memoryview) -> None:
-    descriptor = create(folder / "file")
+    descriptor = create(str(folder / "file"))
     could = is_direct(descriptor)
     append(descriptor, buffer)
     assert is_direct(descriptor) == could
@@ -79,7 +79,7 @@ def test_whole_blocks_go_past_the_page_cache_where_that_can_be(folder: Path, buf
 def test_what_the_disk_cannot_take_from_where_it_is_goes_through_the_page_cache(
     folder: Path, buffer: memoryview
 ) -> None:
-    descriptor = create(folder / "file")
+    descriptor = create(str(folder / "file"))
     append(descriptor, buffer[1 : 1 + 3 * BLOCK])
     append(descriptor, buffer[:BLOCK])
     os.close(descriptor)
@@ -88,7 +88,7 @@ def test_what_the_disk_cannot_take_from_where_it_is_goes_through_the_page_cache(
 
 @pytest.mark.parametrize("size", [2 * BLOCK, 2 * BLOCK + 1])
 def test_the_beginning_of_a_file_is_written_over_and_nothing_else(folder: Path, buffer: memoryview, size: int) -> None:
-    descriptor = create(folder / "file")
+    descriptor = create(str(folder / "file"))
     append(descriptor, buffer[:size])
     rewrite(descriptor, b"another beginning")
     os.close(descriptor)
@@ -96,7 +96,7 @@ def test_the_beginning_of_a_file_is_written_over_and_nothing_else(folder: Path, 
 
 
 def test_an_error_of_the_disk_is_one(folder: Path, buffer: memoryview) -> None:
-    descriptor = create(folder / "file")
+    descriptor = create(str(folder / "file"))
     os.close(descriptor)
     with pytest.raises(OSError, match="Bad file descriptor"):
         append(descriptor, buffer)
@@ -105,7 +105,7 @@ def test_an_error_of_the_disk_is_one(folder: Path, buffer: memoryview) -> None:
 def test_a_file_that_is_there_is_not_written(folder: Path) -> None:
     (folder / "file").write_bytes(b"another's")
     with pytest.raises(FileExistsError):
-        create(folder / "file")
+        create(str(folder / "file"))
 
 
 def test_buffers_are_used_again_and_never_two_at_a_time() -> None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from tests.support.spools import WholeFile, content, damage, lose, make_spool, n
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 LEASE = 600.0
 INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
@@ -158,7 +158,7 @@ def test_no_room_means_that_nothing_is_accepted(tmp_path: Path, spool_url: str, 
 
 def test_a_received_file_that_is_gone_is_not_accepted(queue: Queue) -> None:
     gone = incoming(queue, b"content")
-    gone.path.unlink()
+    Path(gone.path).unlink()
     with pytest.raises(SpoolFull):
         queue.accept(gone, INSTANCE, ORIGIN)
     assert queue.ledger.entries() == []

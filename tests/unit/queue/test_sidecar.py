@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.support.spools import WholeFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 INSTANCE = SOPInstance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
 ORIGIN = Origin("MODALITY", "NODE", "192.0.2.7", 1_700_000_000.25)
@@ -141,7 +141,7 @@ def test_what_an_older_release_has_taken_in_is_the_same_instance(queue: Queue) -
 )
 def test_where_a_file_has_no_room_it_stands_beside_it(queue: Queue, content: bytes) -> None:
     incoming = WholeFile(queue.spool.incoming / "incoming", content)
-    told = Sidecar(INSTANCE, ORIGIN, sha256(incoming.path), len(content))
+    told = Sidecar(INSTANCE, ORIGIN, sha256(Path(incoming.path)), len(content))
     assert told.sha256 == incoming.sha256
     queue.spool.put(incoming, ENTRY, told)
     assert original(queue, ENTRY).read_bytes() == content

@@ -106,7 +106,7 @@ def test_a_damaged_sidecar_is_a_value_error_that_quotes_nothing(text: bytes) -> 
 
 def test_a_put_that_fails_takes_nothing_in_and_leaves_nothing_half(spool: Spool) -> None:
     incoming = WholeFile(spool.incoming / "is not there", b"content")
-    incoming.path.unlink()
+    Path(incoming.path).unlink()
     with pytest.raises(SpoolFull):
         spool.put(incoming, uuid.uuid4().hex, SIDECAR)
     assert files(spool) == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from dicom_node.queue.together import Together
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def test_those_who_come_while_one_is_at_work_are_served_together_and_each_gets_its_own_result() -> None:
@@ -35,6 +36,33 @@ def test_those_who_come_while_one_is_at_work_are_served_together_and_each_gets_i
         go_on.set()
         assert [each.result() for each in [first, *others]] == [0, 2, 4, 6, 8]
     assert [sorted(batch) for batch in batches] == [[0], [1, 2, 3, 4]]
+
+
+def test_those_who_come_while_the_turn_is_waited_for_are_taken_along() -> None:
+    batches: list[list[int]] = []
+    turn, waits = threading.Lock(), threading.Event()
+
+    @contextmanager
+    def others_turn() -> Iterator[None]:
+        waits.set()
+        with turn:
+            yield
+
+    def keep(work: Sequence[int]) -> Sequence[int]:
+        assert turn.locked()
+        batches.append(list(work))
+        return work
+
+    together = Together(keep, turn=others_turn)
+    with ThreadPoolExecutor(4) as threads:
+        with turn:
+            first = threads.submit(together, 0)
+            assert waits.wait(60)
+            others = [threads.submit(together, number) for number in range(1, 4)]
+            while len(together.waiting) < 4:
+                pass
+        assert [each.result() for each in [first, *others]] == [0, 1, 2, 3]
+    assert [sorted(batch) for batch in batches] == [[0, 1, 2, 3]]
 
 
 def test_one_that_cannot_be_done_is_no_others_failure() -> None:
