@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.peers import StoreSCP
 
 INSTANCES, CUTS, SEED = 30, 4, 1
+ARRIVALS = 5
 MADE_AGAIN = str(RedactAgain())
 """What a sender says of a clean file that the disk has not kept: that is mended, and should never have to be."""
 
@@ -85,6 +86,26 @@ def test_what_the_ledger_says_is_on_the_disk_when_the_power_is_cut_right_then(
         wait_until("all is sent", lambda: set(node.counts()) == {"SENT"}, node.entries)
         assert stand_clean_in(disk.path / "out") >= sent_by(node) >= {uid_of(image)}
     assert MADE_AGAIN not in node.logged
+
+
+def test_what_had_success_is_there_although_its_row_was_not_on_the_disk(
+    disk: PowerlessDisk, make_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    """Nothing but arrivals is written to the ledger here, and those are not synced by themselves."""
+    node = make_node({"out": {"folder": str(disk.path / "out")}}, data_dir=disk.path / "data")
+    images = [burned_in(tmp_path / f"{number}.dcm") for number in range(ARRIVALS)]
+    node.start("--role", "receive")
+    modality = Modality(node.port, images)
+    modality.start()
+    modality.wait()
+    assert len(node.entries()) == ARRIVALS
+    disk.cut()
+    node.kill()
+    disk.restore()
+    assert len(node.entries()) < ARRIVALS  # if not, this shows nothing
+    node.start()
+    wait_until("all is sent", lambda: node.counts() == {"SENT": ARRIVALS}, node.entries)
+    assert stand_clean_in(disk.path / "out") == set(map(uid_of, images))
 
 
 def stand_clean_in(folder: Path) -> set[str]:

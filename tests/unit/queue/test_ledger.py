@@ -3,6 +3,7 @@ from __future__ import annotations
 import stat
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -494,6 +495,28 @@ def test_a_commit_is_on_the_disk_and_the_journal_suits_this_sqlite(tmp_path: Pat
         ledger.close()
     journal = "wal" if SQLITE_VERSION >= (3, 51, 3) else "truncate"
     assert asked == {"synchronous": 2, "foreign_keys": 1, "journal_mode": journal, "busy_timeout": 30_000}
+
+
+def test_only_arrivals_are_not_synced_by_themselves_and_only_in_a_write_ahead_log(tmp_path: Path) -> None:
+    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
+        ledger.create()
+        accepted(ledger)
+        kept = ledger._kept  # noqa: SLF001 - what arrivals go over is what is looked at
+        assert kept is not None
+        assert kept.exec_driver_sql("PRAGMA synchronous").scalar() == (1 if SQLITE_VERSION >= (3, 51, 3) else 2)
+        kept.rollback()
+        synced: list[int] = []
+
+        def ask(connection: sqlite3.Connection, *_: object) -> None:
+            synced.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+        event.listen(Engine, "checkout", ask)
+        try:
+            assert ledger.accept(new_entry(uid="1.2.3.1", received_at=1.0)) is Accepted.DUPLICATE
+            assert ledger.settle_held(claimed(ledger), "reason")
+        finally:
+            event.remove(Engine, "checkout", ask)
+        assert set(synced) == {2}
 
 
 def test_creating_twice_loses_nothing(ledger: Ledger) -> None:
