@@ -50,6 +50,8 @@ SQLITE_VERSION: tuple[int, ...] = sqlite3.sqlite_version_info
 _WAL_IS_SAFE = (3, 51, 3)
 """Below this SQLite, several writing processes can (rarely) corrupt a database when its write-ahead log is reset."""
 _JOURNAL = "WAL" if SQLITE_VERSION >= _WAL_IS_SAFE else "TRUNCATE"
+_LOG_PAGES = 4000
+"""After so many pages of 4 KiB SQLite moves its write-ahead log into the database, which takes syncs of both."""
 _FULL = "database or disk is full"
 _READ_ONLY = "readonly database"
 _CREATING = 0x44494D
@@ -282,6 +284,7 @@ def _configure_sqlite(engine: Engine) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MILLISECONDS}")
         cursor.execute(f"PRAGMA journal_mode = {_JOURNAL}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
