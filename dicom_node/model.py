@@ -115,7 +115,7 @@ class QueueEntry:
     instance: SOPInstance
     origin: Origin
     state: State
-    sha256: str
+    digest: str
     size: int
     attempts: int = 0
     owner: str | None = None
@@ -132,7 +132,7 @@ class Delivery:
     """One instance on its way to one destination.
 
     ``instance`` is that of the *clean* file: redaction may have changed the transfer syntax. ``study_instance_uid`` is
-    the one that was received. ``redacted_sha256`` is None where an older release has written the clean file.
+    the one that was received. ``redacted_digest`` is None where an older release has written the clean file.
     """
 
     entry_id: str
@@ -150,7 +150,7 @@ class Delivery:
     status: int | None = None
     priority: Priority = Priority.MEDIUM
     study_instance_uid: str = ""
-    redacted_sha256: str | None = None
+    redacted_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +286,11 @@ class Redaction:
 class RedactedFile:
     """A clean file that stands durably in the spool.
 
-    ``sha256`` is the hexadecimal digest of what was written; None where nobody has looked.
+    ``digest`` is the text of the digest of what was written; None where nobody has looked.
     """
 
     name: str
     path: Path
     instance: SOPInstance
     size: int
-    sha256: str | None = None
+    digest: str | None = None

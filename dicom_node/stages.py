@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from dicom_node.errors import Damaged, Defer, Hold, RedactAgain, SpoolFull
 from dicom_node.model import Outcome, Priority, RedactedFile, Redaction
-from dicom_node.queue.sidecar import copy_without, sha256
+from dicom_node.queue.digest import Digest
+from dicom_node.queue.sidecar import copy_without, digest_of
 from dicom_node.redaction import Policy, redact
 from dicom_node.redaction.part10 import identity, read, write
 from dicom_node.routes import matching_route, priority_of
@@ -84,7 +84,7 @@ def redact_instance(
 def _check_bytes(entry: QueueEntry, original: Path) -> None:
     """See that the disk has kept what had Success: of lost pages, a decoder may notice nothing."""
     try:
-        is_whole = sha256(original) == entry.sha256
+        is_whole = digest_of(original, entry.digest) == entry.digest
     except OSError as error:
         msg = f"its bytes cannot be read: {error.strerror}"
         raise Hold(msg) from None
@@ -97,14 +97,14 @@ class _Digested(io.BufferedIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._hash = hashlib.sha256()
+        self._digest = Digest()
         self.size = 0
 
     def writable(self) -> bool:
         return True
 
     def write(self, content: ReadableBuffer, /) -> int:
-        self._hash.update(content)
+        self._digest.update(content)
         written = self._file.write(content)
         self.size += written
         return written
@@ -113,8 +113,8 @@ class _Digested(io.BufferedIOBase):
         return self.size
 
     @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def digest(self) -> str:
+        return self._digest.text
 
 
 def _written(
@@ -128,7 +128,7 @@ def _written(
         write(cast("BinaryIO", written[-1]))
 
     path = spool.write_redacted(entry.id, entry.attempts, digested)
-    return RedactedFile(path.name, path, instance, written[-1].size, written[-1].sha256)
+    return RedactedFile(path.name, path, instance, written[-1].size, written[-1].digest)
 
 
 def _decided(
@@ -174,10 +174,10 @@ def send_instance(
 
 def _check_clean(delivery: Delivery, path: Path) -> None:
     """See that the disk has kept what was written; nothing is sent of which that is not known."""
-    if delivery.redacted_sha256 is None:
+    if delivery.redacted_digest is None:
         return
     try:
-        is_whole = sha256(path) == delivery.redacted_sha256
+        is_whole = digest_of(path, delivery.redacted_digest) == delivery.redacted_digest
     except OSError as error:  # reconcile has it made again where it is missing
         msg = f"the clean file cannot be read: {error.strerror}"
         raise Defer(msg) from None

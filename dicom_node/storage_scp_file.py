@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import struct
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
 from dicom_node.errors import SpoolFull
+from dicom_node.queue.digest import Digest
 from dicom_node.queue.direct import append, create, rewrite
 from dicom_node.queue.files import refusal_of, refusals, remove, sync_file
 from dicom_node.queue.sidecar import ROOM, file_meta, put_into
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dicom_node.queue import Sidecar
-    from dicom_node.queue.direct import Buffers
+from dicom_node.queue.direct import Buffers
 
 _LONGEST_UID = 64
 
@@ -63,10 +63,10 @@ class IncomingFile:
         self._written = 0
         self._refusal: SpoolFull | None = None
         elements = _file_meta(*uids)
-        self._hash = hashlib.sha256(file_meta(elements))
+        self._digest = Digest(file_meta(elements))
         self._head = file_meta(elements + ROOM)
         self._view[: len(self._head)] = self._head
-        self._filled = self._hashed = len(self._head)
+        self._filled = self._digested = len(self._head)
         self._ask()
 
     @property
@@ -75,9 +75,9 @@ class IncomingFile:
         return self._written + self._filled
 
     @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of a file that is finished, without the room for a sidecar."""
-        return self._hash.hexdigest()
+    def digest(self) -> str:
+        """Text of the digest of a file that is finished, without the room for a sidecar."""
+        return self._digest.text
 
     def room(self, size: int) -> memoryview:
         """Return where the next of ``size`` bytes may be put."""
@@ -98,7 +98,7 @@ class IncomingFile:
         SpoolFull
             When not all of it could be written.
         """
-        self._digest()
+        self._take_digest()
         self._check()
 
     @contextmanager
@@ -159,16 +159,16 @@ class IncomingFile:
         if self._refusal:
             raise self._refusal
 
-    def _digest(self) -> None:
-        self._hash.update(self._view[self._hashed : self._filled])
-        self._hashed = self._filled
+    def _take_digest(self) -> None:
+        self._digest.update(self._view[self._digested : self._filled])
+        self._digested = self._filled
 
     def _write(self) -> None:
         """Write what is in the buffer, and begin it anew; after a refusal, nothing more is written."""
-        self._digest()
+        self._take_digest()
         content = self._view[: self._filled]
         self._written += self._filled
-        self._filled = self._hashed = 0
+        self._filled = self._digested = 0
         try:
             if not self._refusal:
                 self._append(content)

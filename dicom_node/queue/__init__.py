@@ -105,7 +105,7 @@ class Queue:
         """
         entry = _new_entry(incoming, instance, origin, priority)
         self.room.check()
-        self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.sha256, entry.size, priority))
+        self.spool.put(incoming, entry.id, Sidecar(instance, origin, entry.digest, entry.size, priority))
         # When this fails the bytes stay, and reconcile finds them. Whether the row is there is not known then (a
         # connection can break after the server has committed), and a row without bytes would make the resend a
         # duplicate of nothing. Bytes too many do no harm: they get a row, or turn out to be a duplicate.
@@ -272,7 +272,7 @@ def _spool(local: Spool, store: Store | None) -> AnySpool:
 
 
 def _new_entry(incoming: Incoming, instance: SOPInstance, origin: Origin, priority: Priority) -> QueueEntry:
-    arrived = incoming.sha256, incoming.size
+    arrived = incoming.digest, incoming.size
     return QueueEntry(_new_id(), instance, origin, State.RECEIVED, *arrived, priority=priority)
 
 

@@ -227,7 +227,7 @@ class Ledger(Commitments, Destinations, Operator, Recovery):
         clean = {
             "redacted_file": file.name,
             "redacted_size": file.size,
-            "redacted_sha256": file.sha256,
+            "redacted_sha256": file.digest,
             "redacted_instance": asdict(file.instance),
         }
 

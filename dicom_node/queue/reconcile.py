@@ -13,7 +13,7 @@ import structlog
 
 from dicom_node.errors import Damaged
 from dicom_node.model import QueueEntry, State
-from dicom_node.queue.sidecar import sha256
+from dicom_node.queue.sidecar import digest_of
 from dicom_node.queue.transitions import Accepted
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Reconciler:
             sidecar.instance,
             sidecar.origin,
             State.RECEIVED,
-            sidecar.sha256,
+            sidecar.digest,
             sidecar.size,
             priority=sidecar.priority,
         )
@@ -167,7 +167,7 @@ class Reconciler:
         """Whether its bytes are those that arrived; also when they have been sent and deleted since."""
         try:
             with self._spool.original_file(entry.id) as path:
-                return sha256(path) == entry.sha256
+                return digest_of(path, entry.digest) == entry.digest
         except FileNotFoundError:
             return True
         except OSError:

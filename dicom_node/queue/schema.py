@@ -70,6 +70,7 @@ instance = Table(
     Column("called_ae_title", Text, nullable=False),
     Column("peer_address", Text, nullable=False),
     Column("received_at", Double, nullable=False),
+    # These digests were SHA-256 alone when their columns got a name, and a revision only adds.
     Column("sha256", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     # NULL where a resend is to be processed again: several NULLs are not equal to each other.
@@ -132,7 +133,7 @@ def entry_of(row: RowMapping) -> QueueEntry:
         instance=SOPInstance(**{uid.name: row[uid.name] for uid in fields(SOPInstance)}),
         origin=_origin_of(row),
         state=State(row["state"]),
-        sha256=row["sha256"],
+        digest=row["sha256"],
         size=row["size"],
         attempts=row["attempts"],
         owner=row["owner"],
@@ -147,7 +148,7 @@ def entry_of(row: RowMapping) -> QueueEntry:
 
 def row_of(entry: QueueEntry) -> dict[str, Any]:
     """Give the columns of ``instance`` that say what arrived."""
-    arrived = {"id": entry.id, "sha256": entry.sha256, "size": entry.size, "release_destinations": []}
+    arrived = {"id": entry.id, "sha256": entry.digest, "size": entry.size, "release_destinations": []}
     return {**arrived, **values_of(entry.instance), **values_of(entry.origin), "priority": int(entry.priority)}
 
 
@@ -176,7 +177,7 @@ def delivery_of(row: RowMapping) -> Delivery:
         status=row["status"],
         priority=Priority(row["priority"]),
         study_instance_uid=row["study_instance_uid"],
-        redacted_sha256=row["redacted_sha256"],
+        redacted_digest=row["redacted_sha256"],
     )
 
 

@@ -6,7 +6,6 @@ In a file that leaves room for it, it stands in the File Meta Information, as Pr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from dicom_node.model import Origin, Priority, SOPInstance, values_of
+from dicom_node.queue.digest import BLAKE3, Digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,25 +29,26 @@ ROOM = _ROOM_BEGINS + b" " * _LENGTH
 _BEFORE_META = struct.Struct("<128s4sHH2sHI")
 _GROUP_LENGTH = 2, 0, b"UL", 4
 _LONGEST_META = 1 << 16
+_PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
     """What the ledger knows of an instance when it arrives.
 
-    ``sha256`` is the hexadecimal digest of the bytes, ``size`` their number.
+    ``digest`` is the text of a :class:`~dicom_node.queue.digest.Digest` of the bytes, ``size`` their number.
     """
 
     instance: SOPInstance
     origin: Origin
-    sha256: str
+    digest: str
     size: int
     priority: Priority = Priority.MEDIUM
 
     def to_json(self) -> bytes:
         """Write it down."""
         what, whence = values_of(self.instance), values_of(self.origin)
-        arrived = {"sha256": self.sha256, "size": self.size, "priority": int(self.priority)}
+        arrived = {"digest": self.digest, "size": self.size, "priority": int(self.priority)}
         return json.dumps({"instance": what, "origin": whence, **arrived}).encode()
 
     @classmethod
@@ -63,7 +64,9 @@ class Sidecar:
             content = json.loads(text)
             instance, origin = SOPInstance(**content.pop("instance")), Origin(**content.pop("origin"))
             priority = Priority(content.pop("priority", Priority.MEDIUM))
-            return cls(instance, origin, **content, priority=priority)
+            # That is what older releases call it.
+            digest = content.pop("sha256") if "sha256" in content else content.pop("digest")
+            return cls(instance, origin, digest, **content, priority=priority)
         except (ValueError, TypeError, KeyError, AttributeError):
             msg = "not a sidecar"
             raise ValueError(msg) from None
@@ -88,11 +91,13 @@ def read_from(path: Path) -> bytes | None:
     return text or None
 
 
-def sha256(path: Path) -> str:
-    """Return the digest of a file, as it would be without a sidecar in it."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256(_begin(file))
-        return hashlib.file_digest(file, lambda: digest).hexdigest()
+def digest_of(path: Path, like: str = BLAKE3) -> str:
+    """Return the digest of a file, as it would be without a sidecar in it; ``like``: what it is to be compared with."""
+    with path.open("rb", buffering=0) as file:
+        digest, piece = Digest(_begin(file), like), memoryview(bytearray(_PIECE))
+        while count := file.readinto(piece):
+            digest.update(piece[:count])
+    return digest.text
 
 
 def copy_without(source: BinaryIO, target: BinaryIO) -> None:

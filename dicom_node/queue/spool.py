@@ -58,8 +58,8 @@ class Incoming(Protocol):
         """Bytes."""
 
     @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of the bytes, as they are without a sidecar."""
+    def digest(self) -> str:
+        """Text of a :class:`~dicom_node.queue.digest.Digest` of the bytes, as they are without a sidecar."""
 
     def open(self) -> BinaryIO:
         """Open the bytes for reading."""

@@ -70,7 +70,7 @@ class Accepted(StrEnum):
 
 def fingerprint(entry: QueueEntry) -> str:
     """Tell what makes two received instances the same: SOP Instance UID, bytes, and who sent it to whom."""
-    parts = entry.instance.sop_instance_uid, entry.sha256, entry.origin.calling_ae_title, entry.origin.called_ae_title
+    parts = entry.instance.sop_instance_uid, entry.digest, entry.origin.calling_ae_title, entry.origin.called_ae_title
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -130,7 +130,7 @@ def _new_row(entry: QueueEntry, time: float) -> dict[str, Any]:
         "state": State.RECEIVED,
         "fingerprint": fingerprint(entry),
         "of_this_uid": entry.instance.sop_instance_uid,
-        "of_this_sha256": entry.sha256,
+        "of_this_sha256": entry.digest,
         # A receiver's clock may be ahead of the ledger's.
         "not_before": min(entry.origin.received_at, time),
         "updated_at": time,

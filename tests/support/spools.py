@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from dicom_node.config import Configuration
 from dicom_node.queue import Sidecar, Spool
+from dicom_node.queue.digest import Digest
 from dicom_node.queue.files import refusals, sync_file
 from dicom_node.queue.object_spool import ObjectSpool
 from dicom_node.queue.object_store import open_store
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from dicom_node.queue import AnySpool
 
 
+def text_of(content: bytes) -> str:
+    """Return the digest of some bytes, as the spool has it."""
+    return Digest(content).text
+
+
 class WholeFile:
     """A file on its way into a spool, without room for a sidecar: an older release's, or what is no DICOM file."""
 
@@ -26,7 +31,7 @@ class WholeFile:
         path.write_bytes(content)
         self.path = str(path)
         self.size = len(content)
-        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.digest = text_of(content)
 
     def open(self) -> BinaryIO:
         """Open it for reading."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from dicom_node.queue.sidecar import sha256
+from dicom_node.queue.sidecar import digest_of
 from tests.support.processes import wait_until
 from tests.support.wire import ASSOCIATE_AC, RELEASE, Wire, associate_rq
 
@@ -76,7 +76,7 @@ class Watch:
         for entry in (summary.entry for summary in self._node.entries()):
             if entry.id not in self._stored:
                 path = self._node.data_dir / "spool" / "received" / f"{entry.id}.dcm"
-                assert sha256(path) == entry.sha256
+                assert digest_of(path, entry.digest) == entry.digest
                 self._stored[entry.id] = _data_set_hash_of(path)
         assert self.confirmed <= set(self._stored.values()) <= self.confirmed | self.possible
 

@@ -22,7 +22,7 @@ from dicom_node.queue import Queue, open_queue
 from dicom_node.redaction.boxes import Box
 from dicom_node.redaction.part10 import identity, write
 from dicom_node.stages import Redacted, redact_instance, send_instance
-from tests.support.spools import WholeFile, content, damage, lose
+from tests.support.spools import WholeFile, content, damage, lose, text_of
 from tests.unit.redaction.made import FindsBoxes, image
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def redacted(queue: Queue, entry: QueueEntry, told: Configuration, *boxes: Box) 
     return redact_instance(entry, queue.spool, told, policies(told), FindsBoxes(*boxes))
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(path: Path) -> str:
+    return text_of(path.read_bytes())
 
 
 def test_an_instance_is_painted_into_a_file_of_its_own_and_the_original_stays(queue: Queue) -> None:
@@ -80,21 +80,21 @@ def test_an_instance_is_painted_into_a_file_of_its_own_and_the_original_stays(qu
     assert len(np.unique(clean.pixel_array[2:6, 3:8])) == 1
     assert (done.file.size, done.file.instance) == (done.file.path.stat().st_size, identity(clean))
     assert b"DOE" not in done.file.path.read_bytes()
-    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
+    assert text_of(content(queue.spool, f"{entry.id}.dcm")) == entry.digest
 
 
 def test_a_large_original_is_never_altered_although_it_is_painted_in_its_map(queue: Queue) -> None:
     entry = received(queue, image(np.full((1, 4100, 4200), 7, "u1")))
     done = redacted(queue, entry, configuration({"policy": "all-text"}, fill=99), BOX)
     assert set(np.unique(dcmread(done.file.path).pixel_array)) == {7, 99}
-    assert hashlib.sha256(content(queue.spool, f"{entry.id}.dcm")).hexdigest() == entry.sha256
+    assert text_of(content(queue.spool, f"{entry.id}.dcm")) == entry.digest
 
 
 def test_pass_copies_the_bytes_exactly_and_looks_at_nothing(queue: Queue) -> None:
     entry = received(queue, image(FRAME))
     done = redacted(queue, entry, configuration({"policy": "pass"}, maximum_bytes=1), BOX)
     assert done.redaction.outcome is Outcome.PASSED
-    assert sha256(done.file.path) == entry.sha256
+    assert digest(done.file.path) == entry.digest
     assert done.file.instance == entry.instance
 
 
@@ -128,10 +128,28 @@ def test_an_original_that_the_disk_has_not_kept_is_held_and_nothing_of_it_goes_o
     assert not list(queue.spool.clean_files(0.0))
 
 
+def test_what_an_older_release_has_received_is_redacted_and_what_it_has_redacted_is_sent(
+    queue: Queue, tmp_path: Path
+) -> None:
+    entry = received(queue, image(FRAME))
+    kept = content(queue.spool, f"{entry.id}.dcm")
+    older = replace(entry, digest=hashlib.sha256(kept).hexdigest())
+    done = redacted(queue, older, configuration({"policy": "all-text"}), BOX)
+    assert queue.ledger.settle_redacted(entry, done.file, ["clean"])
+    (delivery,) = queue.ledger.claim_deliveries("clean", "sender", 60.0, 1)
+    theirs = hashlib.sha256(done.file.path.read_bytes()).hexdigest()
+    send_instance(replace(delivery, redacted_digest=theirs), queue.spool, FolderSender(tmp_path / "clean"))
+    with pytest.raises(RedactAgain):
+        send_instance(replace(delivery, redacted_digest=older.digest), queue.spool, FolderSender(tmp_path / "other"))
+    damage(queue.spool, f"{entry.id}.dcm", kept[:-64] + bytes(64))
+    with pytest.raises(Damaged):
+        redacted(queue, older, configuration({"policy": "all-text"}), BOX)
+
+
 @pytest.mark.parametrize("policy", ["all-text", "pass"])
 def test_a_clean_file_goes_out_as_it_was_written_or_is_made_again(queue: Queue, policy: str, tmp_path: Path) -> None:
     done = redacted(queue, entry := received(queue, image(FRAME)), configuration({"policy": policy}), BOX)
-    assert done.file.sha256 == sha256(done.file.path)
+    assert done.file.digest == digest(done.file.path)
     assert queue.ledger.settle_redacted(entry, done.file, ["clean"])
     (delivery,) = queue.ledger.claim_deliveries("clean", "sender", 60.0, 1)
     written = done.file.path.read_bytes()
@@ -144,7 +162,7 @@ def test_a_clean_file_goes_out_as_it_was_written_or_is_made_again(queue: Queue, 
         send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
     assert not list(tmp_path.rglob("clean/**/*.dcm"))
     damage(queue.spool, done.file.name, written)
-    send_instance(replace(delivery, redacted_sha256=None), queue.spool, FolderSender(tmp_path / "older release"))
+    send_instance(replace(delivery, redacted_digest=None), queue.spool, FolderSender(tmp_path / "older release"))
     send_instance(delivery, queue.spool, FolderSender(tmp_path / "clean"))
     assert [path.read_bytes() for path in tmp_path.rglob("clean/**/*.dcm")] == [written]
 

@@ -13,7 +13,7 @@ from dicom_node.errors import SpoolFull
 from dicom_node.model import Origin, SOPInstance
 from dicom_node.queue import Sidecar
 from dicom_node.queue.direct import Buffers
-from dicom_node.queue.sidecar import read_from, sha256
+from dicom_node.queue.sidecar import digest_of, read_from
 from dicom_node.storage_scp_file import IncomingFile
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def receive(file: IncomingFile, content: bytes) -> None:
 
 
 def told(file: IncomingFile, calling_ae_title: str = "CT1") -> Sidecar:
-    return Sidecar(INSTANCE, Origin(calling_ae_title, "NODE", "192.0.2.7", 1.0), file.sha256, file.size)
+    return Sidecar(INSTANCE, Origin(calling_ae_title, "NODE", "192.0.2.7", 1.0), file.digest, file.size)
 
 
 SIZES = {"in one buffer": 3, "a buffer to the last byte": 0, "in two": MIB, "in blocks alone": 4 * MIB}
@@ -71,7 +71,7 @@ def test_it_is_what_was_received_with_meta_information_digest_and_sidecar(tmp_pa
         assert opened.read()[before:] == data_set
     sidecar, path = told(file), Path(file.path)
     assert file.seal(sidecar)
-    assert (file.size, file.sha256) == (path.stat().st_size, sha256(path))
+    assert (file.size, file.digest) == (path.stat().st_size, digest_of(path))
     assert path.read_bytes()[before:] == data_set
     assert Sidecar.from_json(read_from(path) or b"") == sidecar
     assert path.stat().st_mode & 0o777 == 0o600
@@ -88,7 +88,7 @@ def test_a_sidecar_that_is_too_long_is_not_in_it(tmp_path: Path, size: int) -> N
     path = Path(file.path)
     assert not file.seal(told(file, "\u00e9" * 200))
     assert (read_from(path), path.stat().st_size) == (None, before + size)
-    assert sha256(path) == file.sha256
+    assert digest_of(path) == file.digest
 
 
 def test_a_buffer_is_used_again_and_nothing_of_what_stood_there_is_in_the_next(tmp_path: Path) -> None:

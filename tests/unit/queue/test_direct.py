@@ -62,7 +62,7 @@ def test_an_instance_is_received_where_there_is_no_such_way(folder: Path) -> Non
     file.fill(len(data_set))
     file.finish()
     instance = SOPInstance("1.2", "1.2.3", "1.2.4", "1.2.5", "1.2.840.10008.1.2.1")
-    assert file.seal(Sidecar(instance, Origin("CT1", "NODE", "192.0.2.7", 1.0), file.sha256, file.size))
+    assert file.seal(Sidecar(instance, Origin("CT1", "NODE", "192.0.2.7", 1.0), file.digest, file.size))
     assert Path(file.path).read_bytes()[-5000:] == data_set
 
 

@@ -51,10 +51,10 @@ def ledger(ledger_url: str) -> Iterator[Ledger]:
     ledger.close()
 
 
-def new_entry(uid: str = "1.2.3", sha256: str = "aa", received_at: float = 1.0, calling: str = "CT1") -> QueueEntry:
+def new_entry(uid: str = "1.2.3", digest: str = "aa", received_at: float = 1.0, calling: str = "CT1") -> QueueEntry:
     instance = SOPInstance("1.2.840.10008.5.1.4.1.1.2", uid, "1.2.3.4", "1.2.3.5", "1.2.840.10008.1.2.1")
     origin = Origin(calling, "NODE", "192.0.2.7", received_at)
-    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, sha256, 512)
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, digest, 512)
 
 
 def accepted(ledger: Ledger, number: int = 1) -> QueueEntry:
@@ -97,11 +97,11 @@ def test_an_accepted_entry_is_claimed_with_all_that_was_said_of_it(ledger: Ledge
     entry = accepted(ledger)
     assert ledger.entry(entry.id).entry == entry
     got = claimed(ledger, owner="me")
-    assert (got.id, got.instance, got.origin, got.sha256, got.size) == (
+    assert (got.id, got.instance, got.origin, got.digest, got.size) == (
         entry.id,
         entry.instance,
         entry.origin,
-        entry.sha256,
+        entry.digest,
         entry.size,
     )
     assert (got.attempts, got.owner, got.state) == (1, "me", State.RECEIVED)
@@ -130,7 +130,7 @@ def test_the_same_bytes_from_another_ae_are_no_duplicate_and_no_conflict(ledger:
 
 
 def test_other_bytes_under_the_same_sop_instance_uid_are_kept_and_flagged(ledger: Ledger) -> None:
-    first, second = new_entry(sha256="aa"), new_entry(sha256="bb")
+    first, second = new_entry(digest="aa"), new_entry(digest="bb")
     ledger.accept(first)
     assert ledger.accept(second) is Accepted.NEW
     assert not ledger.entry(first.id).entry.conflict

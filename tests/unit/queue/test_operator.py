@@ -210,7 +210,7 @@ def test_a_dropped_instance_is_worked_on_by_nobody_and_a_resend_is_new(ledger: L
     assert not ledger.settle_sent(sending, 0x0000)
     assert ledger.claim_deliveries("RESEARCH", "sender", LEASE, 10) == []
     assert {each.state for each in ledger.entry(entry.id).deliveries} == {State.DROPPED}
-    resend = QueueEntry(uuid.uuid4().hex, entry.instance, entry.origin, State.RECEIVED, entry.sha256, entry.size)
+    resend = QueueEntry(uuid.uuid4().hex, entry.instance, entry.origin, State.RECEIVED, entry.digest, entry.size)
     assert ledger.accept(resend) is Accepted.NEW
 
 

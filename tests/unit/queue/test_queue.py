@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,7 +15,7 @@ from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, o
 from dicom_node.queue.schema import instance
 from tests.support.ledgers import empty, engine_on
 from tests.support.processes import free_port
-from tests.support.spools import WholeFile, content, damage, lose, make_spool, names
+from tests.support.spools import WholeFile, content, damage, lose, make_spool, names, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +90,7 @@ def state(queue: Queue, entry_id: str) -> State:
 
 def bytes_without_a_row(queue: Queue, content: bytes, entry_id: str = "a" * 32) -> str:
     """What a receiver leaves that dies between the bytes and the row."""
-    sidecar = Sidecar(INSTANCE, ORIGIN, hashlib.sha256(content).hexdigest(), len(content))
+    sidecar = Sidecar(INSTANCE, ORIGIN, text_of(content), len(content))
     queue.spool.put(incoming(queue, content), entry_id, sidecar)
     return entry_id
 
@@ -131,7 +130,7 @@ def test_accepting_takes_the_file_and_leaves_bytes_sidecar_and_row(queue: Queue)
     assert files(queue) == {f"{entry_id}.dcm", f"{entry_id}.json"}
     entry = queue.ledger.entry(entry_id).entry
     assert (entry.instance, entry.origin, entry.state) == (INSTANCE, ORIGIN, State.RECEIVED)
-    assert (entry.sha256, entry.size) == (hashlib.sha256(b"some bytes").hexdigest(), 10)
+    assert (entry.digest, entry.size) == (text_of(b"some bytes"), 10)
 
 
 def test_a_duplicate_names_the_first_entry_and_leaves_no_bytes_of_its_own(queue: Queue) -> None:
@@ -209,8 +208,8 @@ def test_a_wiped_ledger_is_rebuilt_from_the_spool(queue: Queue, ledger_url: str)
     assert queue.reconcile().inserted == 5
     # Which of them came as a conflict follows the order of insertion.
     after = {each.entry for each in queue.ledger.entries()}
-    assert {(each.id, each.instance, each.origin, each.sha256, each.size, each.state) for each in after} == {
-        (each.id, each.instance, each.origin, each.sha256, each.size, each.state) for each in before
+    assert {(each.id, each.instance, each.origin, each.digest, each.size, each.state) for each in after} == {
+        (each.id, each.instance, each.origin, each.digest, each.size, each.state) for each in before
     }
     assert {claimed(queue).id for _ in entries} == entries
 
@@ -304,7 +303,7 @@ def test_what_an_older_release_redacts_again_is_not_compared_with_the_digest_of_
         connection.execute(update(instance).values(state=State.REDACTED, redacted_file=f"{entry.id}.2.dcm"))
     engine.dispose()
     (delivery,) = queue.ledger.claim_deliveries("PACS", "sender", LEASE, 1)
-    assert delivery.redacted_sha256 is None
+    assert delivery.redacted_digest is None
 
 
 def test_what_was_settled_since_the_look_is_left_alone(queue: Queue) -> None:

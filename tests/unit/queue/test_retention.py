@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from dicom_node.model import Origin, QueueEntry, RedactedFile, SOPInstance, Stat
 from dicom_node.queue import Accepted, Ledger, Queue, Spool
 from dicom_node.queue.schema import instance, row_of
 from tests.support.ledgers import engine_on
-from tests.support.spools import WholeFile, content, names
+from tests.support.spools import WholeFile, content, names, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ DAY = 86400.0
 ORIGIN = Origin("CT1", "NODE", "192.0.2.7", 1_700_000_000.0)
 NOW = 0.0
 """Older than no time at all is everything."""
-CLEAN_SHA256 = hashlib.sha256(b"clean").hexdigest()
+CLEAN_DIGEST = text_of(b"clean")
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def redacted(queue: Queue, number: int = 1, destinations: tuple[str, ...] = ("PA
     entry = queue.ledger.claim("redactor", LEASE)
     assert entry is not None
     path = queue.spool.write_redacted(entry.id, entry.attempts, lambda file: file.write(b"clean"))
-    clean = RedactedFile(path.name, path, identity(number), 5, CLEAN_SHA256)
+    clean = RedactedFile(path.name, path, identity(number), 5, CLEAN_DIGEST)
     assert queue.ledger.settle_redacted(entry, clean, destinations)
     return entry
 
@@ -206,7 +205,7 @@ def test_what_is_held_is_overwritten_before_it_is_deleted_and_its_row_forgets_wh
     row = queue.ledger.entry(entry.id)
     assert row.state is State.DROPPED
     told = repr(row)
-    assert not [value for value in ("1.2.1", "1.3.7", "1.4.7", entry.sha256, CLEAN_SHA256) if f"'{value}'" in told]
+    assert not [value for value in ("1.2.1", "1.3.7", "1.4.7", entry.digest, CLEAN_DIGEST) if f"'{value}'" in told]
     assert accept(queue)[1] is Accepted.NEW
 
 

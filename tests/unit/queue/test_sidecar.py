@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 from dataclasses import replace
@@ -15,11 +14,11 @@ from pydicom import dcmread
 from dicom_node.model import Origin, Priority, SOPInstance
 from dicom_node.queue import Accepted, Ledger, Queue, Reconciliation, Sidecar, Spool
 from dicom_node.queue.direct import Buffers
-from dicom_node.queue.sidecar import ROOM, copy_without, file_meta, sha256
+from dicom_node.queue.sidecar import ROOM, copy_without, digest_of, file_meta
 from dicom_node.redaction import part10
 from dicom_node.storage_scp_file import IncomingFile
 from tests.support.ledgers import empty
-from tests.support.spools import WholeFile
+from tests.support.spools import WholeFile, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +71,7 @@ def test_an_instance_is_one_file_that_says_what_the_ledger_knows(queue: Queue) -
     entry_id = accepted(queue)
     path = only_file(queue)
     entry = queue.ledger.entry(entry_id).entry
-    assert queue.spool.sidecar(entry_id) == Sidecar(INSTANCE, ORIGIN, entry.sha256, entry.size, Priority.HIGH)
+    assert queue.spool.sidecar(entry_id) == Sidecar(INSTANCE, ORIGIN, entry.digest, entry.size, Priority.HIGH)
     assert (path.name, path.stat().st_size) == (f"{entry_id}.dcm", entry.size)
 
 
@@ -86,7 +85,7 @@ def test_a_lost_ledger_is_rebuilt_from_it(queue: Queue, tmp_path: Path) -> None:
 def test_only_its_own_room_is_written_and_the_file_is_one_that_others_read(queue: Queue) -> None:
     file = received(queue)
     before = content_of(file)
-    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
+    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.digest, file.size))
     after = original(queue, ENTRY).read_bytes()
     begin = before.index(ROOM) + len(ROOM.rstrip(b" "))
     assert (after[:begin], after[before.index(ROOM) + len(ROOM) :]) == (before[:begin], DATA_SET)
@@ -99,16 +98,16 @@ def test_digests_are_those_of_the_file_without_it_as_in_older_releases(queue: Qu
     file = received(queue)
     content = content_of(file)
     elements = content[144 : content.index(ROOM)]
-    without = hashlib.sha256(file_meta(elements) + DATA_SET).hexdigest()
-    assert file.sha256 == without
+    without = text_of(file_meta(elements) + DATA_SET)
+    assert file.digest == without
     queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, without, file.size))
-    assert sha256(original(queue, ENTRY)) == without
+    assert digest_of(original(queue, ENTRY)) == without
 
 
 def test_a_copy_says_nothing_of_where_it_came_from(queue: Queue, tmp_path: Path) -> None:
     file = received(queue)
     content = content_of(file)
-    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.sha256, file.size))
+    queue.spool.put(file, ENTRY, Sidecar(INSTANCE, ORIGIN, file.digest, file.size))
     copy = tmp_path / "copy"
     with original(queue, ENTRY).open("rb") as source, copy.open("wb") as target:
         copy_without(source, target)
@@ -141,8 +140,8 @@ def test_what_an_older_release_has_taken_in_is_the_same_instance(queue: Queue) -
 )
 def test_where_a_file_has_no_room_it_stands_beside_it(queue: Queue, content: bytes) -> None:
     incoming = WholeFile(queue.spool.incoming / "incoming", content)
-    told = Sidecar(INSTANCE, ORIGIN, sha256(Path(incoming.path)), len(content))
-    assert told.sha256 == incoming.sha256
+    told = Sidecar(INSTANCE, ORIGIN, digest_of(Path(incoming.path)), len(content))
+    assert told.digest == incoming.digest
     queue.spool.put(incoming, ENTRY, told)
     assert original(queue, ENTRY).read_bytes() == content
     assert queue.spool.sidecar(ENTRY) == told
@@ -151,7 +150,7 @@ def test_where_a_file_has_no_room_it_stands_beside_it(queue: Queue, content: byt
 def test_one_that_is_too_long_for_the_room_stands_beside_the_file(queue: Queue) -> None:
     file = received(queue)
     before = content_of(file)
-    told = Sidecar(INSTANCE, replace(ORIGIN, calling_ae_title="\u00e9" * 200), file.sha256, file.size)
+    told = Sidecar(INSTANCE, replace(ORIGIN, calling_ae_title="\u00e9" * 200), file.digest, file.size)
     queue.spool.put(file, ENTRY, told)
     assert original(queue, ENTRY).read_bytes() == before
     assert queue.spool.sidecar(ENTRY) == told
@@ -179,4 +178,4 @@ def test_nothing_of_it_is_in_what_leaves(queue: Queue) -> None:
     path = original(queue, accepted(queue))
     clean = io.BytesIO()
     part10.write(dcmread(path), clean)
-    assert not any(told in clean.getvalue() for told in (b"192.0.2.7", b"MODALITY", b"sha256", ROOM[:20]))
+    assert not any(told in clean.getvalue() for told in (b"192.0.2.7", b"MODALITY", b"digest", ROOM[:20]))

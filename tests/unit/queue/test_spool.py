@@ -98,6 +98,11 @@ def test_what_was_put_is_there_byte_for_byte_with_its_sidecar(spool: Spool) -> N
     assert not list(spool.incoming.iterdir())
 
 
+def test_a_sidecar_of_an_older_release_is_read() -> None:
+    theirs = SIDECAR.to_json().replace(b'"digest"', b'"sha256"')
+    assert Sidecar.from_json(theirs) == SIDECAR
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"{}", b'{"instance": {}, "origin": {}}', b'"text"', b"\xff"])
 def test_a_damaged_sidecar_is_a_value_error_that_quotes_nothing(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"^not a sidecar$"):
