@@ -56,14 +56,18 @@ class Server(ABC):
 
 
 class TheNode(Server):
-    """The node's receive role: fsync of bytes, directory and row before Success."""
+    """The node's receive role: before Success, fsync of the bytes and their directory, and a row."""
 
     ae_title = AE_TITLE
 
     def __init__(self, folder: Path, receive: Mapping[str, object], name: str, ledger: str = "") -> None:
         super().__init__(folder)
         self.name = name
-        row = "PostgreSQL, synchronous_commit=on" if ledger else "SQLite, synchronous=FULL"
+        row = (
+            "PostgreSQL, synchronous_commit=on"
+            if ledger
+            else "SQLite, synced with the next change, or made again from the file"
+        )
         self.keeps = f"fsync of file and directory, row committed ({row})"
         route = {"name": "all", "policy": "all-text", "destinations": ["out"]}
         self._node = Node(folder, [route], {"out": {"folder": "out"}}, receive=receive, ledger=ledger)
