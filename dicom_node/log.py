@@ -120,7 +120,7 @@ def _plain(value: object) -> object:
     if isinstance(value, BaseException):
         return type(value).__name__
     if isinstance(value, Enum):
-        return value.value
+        return _plain(value.value)
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, list | tuple):

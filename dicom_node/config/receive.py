@@ -11,9 +11,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 from dicom_node.config.types import AETitle, Frozen, Networks, Port
 from dicom_node.model import WaterMarks
 
-LEAST_FREE = 16 << 20
-"""SQLite's write-ahead log takes up to 4 MiB, and is taken over into a file that grows: on a disk that the node itself
-has filled to the last byte it could write down nothing, not even what was sent and may be deleted."""
+LEAST_FREE = 80 << 20
+"""A quarter of it is the ledger's alone: SQLite's write-ahead log takes up to 16 MiB, and is taken over into a file
+that grows. On a disk that the node itself has filled to the last byte it could write down nothing, not even what was
+sent and may be deleted."""
 
 _FINGERPRINT = re.compile(r"(sha256:)?[0-9a-f]{2}(:?[0-9a-f]{2}){31}")
 

@@ -6,9 +6,8 @@ the promise: bytes are durable before a row speaks of them, and go only after th
 
 from __future__ import annotations
 
-import os
 import stat
-import time
+import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -273,9 +272,4 @@ def _spool(local: Spool, store: Store | None) -> AnySpool:
 
 def _new_entry(incoming: Incoming, instance: SOPInstance, origin: Origin, priority: Priority) -> QueueEntry:
     arrived = incoming.digest, incoming.size
-    return QueueEntry(_new_id(), instance, origin, State.RECEIVED, *arrived, priority=priority)
-
-
-def _new_id() -> str:
-    """Make an id whose beginning is the time, as in a UUID of version 7: what comes last stands last in every index."""
-    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return QueueEntry(uuid.uuid4().hex, instance, origin, State.RECEIVED, *arrived, priority=priority)

@@ -53,6 +53,7 @@ _JOURNAL = "WAL" if SQLITE_VERSION >= _WAL_IS_SAFE else "TRUNCATE"
 _LOG_PAGES = 4000
 """After so many pages of 4 KiB SQLite moves its write-ahead log into the database, which takes syncs of both."""
 _FULL = "database or disk is full"
+_IO_ERROR = "disk I/O error"
 _READ_ONLY = "readonly database"
 _CREATING = 0x44494D
 """The advisory lock of PostgreSQL under which tables are made: any number that is always the same."""
@@ -138,7 +139,7 @@ class Database:
                 return work(connection)
         except OperationalError as error:
             said = str(error.orig)
-            if _FULL in said:
+            if _FULL in said or _IO_ERROR in said:
                 self._take_log_over()
             if tries <= 1 or not any(sign in said for sign in (*_CONTENTION, _FULL)):
                 raise
@@ -166,14 +167,20 @@ class Database:
 
     def _connect_to_keep(self) -> Connection:
         kept = self._engine.connect()
-        if self._engine.dialect.name == "sqlite" and _JOURNAL == "WAL":
-            # No sync at a commit: what is in the write-ahead log goes with the next sync of it, before and in order.
+        if self._engine.dialect.name == "sqlite":
             with closing(kept.connection.cursor()) as cursor:
-                cursor.execute("PRAGMA synchronous = NORMAL")
+                # SQLite keeps another journal where it cannot have this one, and says so only when it is asked.
+                cursor.execute("PRAGMA journal_mode")
+                if cursor.fetchall() == [("wal",)]:
+                    # No sync at a commit: what is in the log goes with the next sync of it, before that and in order.
+                    cursor.execute("PRAGMA synchronous = NORMAL")
         return kept
 
     def _take_log_over(self) -> None:
-        """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds."""
+        """Let SQLite begin its write-ahead log anew: it does so after a commit, and on a full disk none succeeds.
+
+        What the disk did not take of the log is still in memory, and goes into the database.
+        """
         with suppress(OperationalError), self._engine.execution_options(begin=()).connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 

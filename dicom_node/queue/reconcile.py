@@ -158,10 +158,18 @@ class Reconciler:
             return "held"
         # A receiver may still wait to insert this row. Were the other entry dropped meanwhile, it would succeed, and
         # must find its bytes here: hence the age.
-        if self._spool.age(entry_id) < older_than_seconds:
+        if self._spool.age(entry_id) < older_than_seconds or not self._is_known_whole(entry):
             return "as_it_should_be"
         self._spool.remove(entry_id, attempts=0)
         return "duplicates"
+
+    def _is_known_whole(self, duplicate: QueueEntry) -> bool:
+        """Whether the other one has its own bytes; if not, these are needed as soon as that is noticed."""
+        known = self._ledger.find(duplicate)
+        try:
+            return known is not None and self._is_whole(self._ledger.entry(known).entry)
+        except LookupError:  # it has gone since: at the next look, these have a row
+            return False
 
     def _is_whole(self, entry: QueueEntry) -> bool:
         """Whether its bytes are those that arrived; also when they have been sent and deleted since."""

@@ -59,8 +59,11 @@ class Together(Generic[_Work, _Result]):
             self.waiting.append(own)
         with self._own_turn:
             if not own.is_done:
-                with self._turn():
-                    self._carry_out(self._all_waiting())
+                try:
+                    with self._turn():
+                        self._carry_out(self._all_waiting())
+                finally:
+                    self._withdraw(own)
         if own.error is not None:
             raise own.error
         if not own.is_done:  # whoever had it in hand was ended: no result is not a result
@@ -72,6 +75,12 @@ class Together(Generic[_Work, _Result]):
         with self._lock:
             batch, self.waiting = self.waiting, []
         return batch
+
+    def _withdraw(self, own: _Waiting[_Work, _Result]) -> None:
+        """Let nobody do it any more: where there was no turn, this thread says that it was not done."""
+        with self._lock:
+            if own in self.waiting:
+                self.waiting.remove(own)
 
     def _carry_out(self, batch: Sequence[_Waiting[_Work, _Result]]) -> None:
         try:

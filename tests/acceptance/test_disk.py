@@ -66,11 +66,11 @@ def _place(stack: ExitStack, folder: Path, disk: Path, ledger: str = "") -> tupl
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A node on a tmpfs of 32 MiB with 400 inodes."""
+    """A node on a tmpfs of 96 MiB with 400 inodes."""
     folder = tmp_path_factory.mktemp("small")
     with ExitStack() as stack:
         try:
-            disk = stack.enter_context(tmpfs(folder / "disk", 32 << 20, inodes=400))
+            disk = stack.enter_context(tmpfs(folder / "disk", 96 << 20, inodes=400))
         except NotPermitted as why:
             pytest.skip(f"no file system can be mounted here: {why}")
         yield Place(*_place(stack, folder, disk), disk)

@@ -46,7 +46,7 @@ def files(queue: Queue) -> set[str]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 16 MiB: a write-ahead log takes 4 before it begins anew."""
+    """A file system of 16 MiB: as much as a write-ahead log takes before it begins anew."""
     with ExitStack() as stack:
         try:
             yield stack.enter_context(tmpfs(tmp_path / "small", 16 << 20))

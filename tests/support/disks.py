@@ -145,9 +145,9 @@ class FailingDisk:
     def mounted(self) -> Iterator[None]:
         """Mount it, while it does not fail."""
         with (
-            tmpfs(self._bottom, 48 * _MEBIBYTE),
-            _ext4(self._bottom / "image", 64 * _MEBIBYTE, self._middle),
-            _ext4(self._middle / "image", 56 * _MEBIBYTE, self.path),
+            tmpfs(self._bottom, 144 * _MEBIBYTE),
+            _ext4(self._bottom / "image", 160 * _MEBIBYTE, self._middle),
+            _ext4(self._middle / "image", 152 * _MEBIBYTE, self.path),
         ):
             yield
 

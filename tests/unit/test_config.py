@@ -144,7 +144,7 @@ def test_the_ledger_is_sqlite_below_the_data_directory_unless_one_is_named(tmp_p
         (SMALLEST + "receive: {port: 0}\n", "receive.port", "greater than or equal to 1"),
         (SMALLEST + "receive: {ae_title: A_TITLE_THAT_IS_TOO_LONG}\n", "receive.ae_title", "1 to 16"),
         (SMALLEST + "receive: {networks: [192.0.2.300/24]}\n", "receive.networks", "192.0.2.300/24"),
-        (SMALLEST + "receive: {minimum_free_bytes: 0}\n", "receive.minimum_free_bytes", "than or equal to 16777216"),
+        (SMALLEST + "receive: {minimum_free_bytes: 0}\n", "receive.minimum_free_bytes", "than or equal to 83886080"),
         (
             SMALLEST + "receive: {minimum_free_bytes: 90000000, resume_free_bytes: 8}\n",
             "resume_free_bytes",
@@ -261,8 +261,8 @@ def test_a_file_of_rules_is_a_list(tmp_path: Path) -> None:
 
 
 def test_what_is_not_said_of_the_water_marks_follows_from_their_neighbours() -> None:
-    marks = config.Receive(minimum_free_bytes=80_000_000, high_water_bytes=8000).water_marks
-    assert marks == WaterMarks(minimum_free=80_000_000, resume_free=90_000_000, high_water=8000, low_water=7000)
+    marks = config.Receive(minimum_free_bytes=160_000_000, high_water_bytes=8000).water_marks
+    assert marks == WaterMarks(minimum_free=160_000_000, resume_free=180_000_000, high_water=8000, low_water=7000)
     least = LEAST_FREE
     said = config.Receive(
         minimum_free_bytes=least, resume_free_bytes=least + 1, high_water_bytes=4, low_water_bytes=3

@@ -242,6 +242,18 @@ def test_bytes_without_a_row_that_are_a_duplicate_go_but_only_when_they_are_old(
     assert files(queue) == {f"{first}.dcm", f"{first}.json"}
 
 
+def test_a_duplicate_does_not_go_while_the_first_one_is_not_what_arrived(queue: Queue) -> None:
+    first, _ = queue.accept(incoming(queue, b"the same"), INSTANCE, ORIGIN)
+    damage(queue.spool, f"{first}.dcm", b"zeros!!!")
+    again = bytes_without_a_row(queue, b"the same")
+    assert queue.reconcile(older_than_seconds=0.0).duplicates == 0
+    claimed = queue.ledger.claim("redactor", 60.0)
+    assert claimed is not None
+    assert queue.ledger.settle_damaged(claimed, "its bytes are not those that arrived")
+    assert queue.reconcile(older_than_seconds=0.0).inserted == 1
+    assert queue.ledger.entry(again).entry.state is State.RECEIVED
+
+
 def test_the_last_copy_is_not_taken_for_a_duplicate_of_a_row_without_bytes(queue: Queue) -> None:
     first = accept(queue)
     second = bytes_without_a_row(queue, b"content")

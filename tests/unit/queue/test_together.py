@@ -65,6 +65,28 @@ def test_those_who_come_while_the_turn_is_waited_for_are_taken_along() -> None:
     assert [sorted(batch) for batch in batches] == [[0, 1, 2, 3]]
 
 
+def test_who_has_no_turn_says_so_and_nobody_does_it_afterwards() -> None:
+    done: list[int] = []
+    has_turn = False
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        if not has_turn:
+            raise OSError
+        yield
+
+    def keep(work: Sequence[int]) -> Sequence[int]:
+        done.extend(work)
+        return work
+
+    together = Together(keep, turn=turn)
+    with pytest.raises(OSError, match=r"^$"):
+        together(1)
+    has_turn = True
+    assert together(2) == 2
+    assert (done, together.waiting) == ([2], [])
+
+
 def test_one_that_cannot_be_done_is_no_others_failure() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
