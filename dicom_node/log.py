@@ -13,14 +13,16 @@ import logging
 import sys
 import threading
 import warnings
+from datetime import UTC, datetime
 from enum import Enum
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
     from structlog.typing import EventDict, Processor
@@ -36,6 +38,10 @@ FIELDS = frozenset(
     | {"regions", "bytes", "frames", "seconds", "attempts", "failures", "count"},
 )
 """What a log line may say. A field that could hold an element value has no place here."""
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_LEVELS = {"warn": "warning", "exception": "error"}
+"""Methods of a logger that are not named as their level is."""
 
 _log: Any = structlog.get_logger()
 
@@ -56,14 +62,7 @@ def configure(level: str, console: bool | None = None, role: str | None = None) 
         console = sys.stderr.isatty()
     renderer: Processor = structlog.dev.ConsoleRenderer() if console else _to_json
     structlog.configure(
-        processors=[
-            *([_with_role(role)] if role else []),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _without_message,
-            _only_allowed,
-            renderer,
-        ],
+        processors=[partial(_line, {"role": role} if role else {}), renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
@@ -71,21 +70,20 @@ def configure(level: str, console: bool | None = None, role: str | None = None) 
     _take_over_libraries()
 
 
-def _with_role(role: str) -> Processor:
-    """Name the role on the lines of every thread: context variables are a thread's own."""
-    return lambda _logger, _method, event_dict: {"role": role, **event_dict}
+def _line(begin: Mapping[str, str], _logger: object, method: str, event_dict: EventDict) -> EventDict:
+    """Make the line of an event: one step, as every instance that comes has a line.
 
-
-def _without_message(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
-    """Put class names and places where the exception was."""
+    ``begin`` names the role on the lines of every thread: context variables are a thread's own.
+    """
     raised = _raised(event_dict.pop("exc_info", None))
+    level, timestamp = _LEVELS.get(method, method), datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    line = {**begin, **event_dict, "level": level, "timestamp": timestamp}
     if raised is not None:
-        event_dict["error"] = type(raised).__name__
-        event_dict["traceback"] = list(_places(raised))
-    return event_dict
+        line |= {"error": type(raised).__name__, "traceback": list(_places(raised))}
+    return _only_allowed(line)
 
 
-def _only_allowed(_logger: object, _method: str, event_dict: EventDict) -> EventDict:
+def _only_allowed(event_dict: EventDict) -> EventDict:
     """Drop each field that is not allowed or not plain, and say so by its name."""
     kept: EventDict = {}
     dropped = []
@@ -117,6 +115,8 @@ def _plain(value: object) -> object:
 
     The type has to be exactly a plain one: pydicom's UID, DSfloat and IS are strings and numbers by inheritance.
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, BaseException):
         return type(value).__name__
     if isinstance(value, Enum):
@@ -127,9 +127,7 @@ def _plain(value: object) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if type(value) not in {str, int, float, bool, type(None)}:
-        raise _NotAllowed
-    return value
+    raise _NotAllowed
 
 
 def _raised(exc_info: object) -> BaseException | None:
