@@ -11,6 +11,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -40,6 +41,7 @@ from dicom_node.errors import ConfigurationError
 from dicom_node.model import State
 from dicom_node.queue import Ledger, Queue, Spool
 from dicom_node.storage_scp import StorageSCP
+from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -431,11 +433,13 @@ def test_a_peer_that_dies_in_the_middle_leaves_no_file(start: Start) -> None:
     node = start(maximum_pdu_length=4096)
     association = node.associate((CTImageStorage, [ExplicitVRLittleEndian]))
     begun: list[Path] = []
+    pdus = count(1)
 
     def die(pdu: Any) -> None:  # noqa: ANN401 - pynetdicom's
-        """Let through what it takes until there is a file, and cut the line."""
+        """Let through a quarter, more than it takes until there is a file, and cut the line then."""
         send(pdu)
-        if not begun and node.incoming:
+        if next(pdus) == 512:
+            wait_until("there is a file", lambda: bool(node.incoming))
             begun.extend(node.incoming)
             node.sockets[0].shutdown(socket.SHUT_RDWR)
 
