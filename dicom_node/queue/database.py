@@ -167,13 +167,13 @@ class Database:
 
     def _connect_to_keep(self) -> Connection:
         kept = self._engine.connect()
-        if self._engine.dialect.name == "sqlite":
-            with closing(kept.connection.cursor()) as cursor:
-                # SQLite keeps another journal where it cannot have this one, and says so only when it is asked.
-                cursor.execute("PRAGMA journal_mode")
-                if cursor.fetchall() == [("wal",)]:
-                    # No sync at a commit: what is in the log goes with the next sync of it, before that and in order.
-                    cursor.execute("PRAGMA synchronous = NORMAL")
+        try:
+            if self._engine.dialect.name == "sqlite":
+                with closing(kept.connection.cursor()) as cursor:
+                    _let_the_next_sync_do(cursor)
+        except BaseException:
+            _end(kept)
+            raise
         return kept
 
     def _take_log_over(self) -> None:
@@ -207,6 +207,14 @@ def _end(connection: Connection) -> None:
     """Close a connection to the ledger, whatever state it is in: nobody uses it again."""
     connection.invalidate()
     connection.close()
+
+
+def _let_the_next_sync_do(cursor: DBAPICursor) -> None:
+    """Have no sync at a commit: what is in the log goes with the next sync of it, before that and in order."""
+    # SQLite keeps another journal where it cannot have this one, and says so only when it is asked.
+    cursor.execute("PRAGMA journal_mode")
+    if cursor.fetchall() == [("wal",)]:
+        cursor.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class Sidecar:
             priority = Priority(content.pop("priority", Priority.MEDIUM))
             # That is what older releases call it.
             digest = content.pop("sha256") if "sha256" in content else content.pop("digest")
+            digest.encode()  # anything but a text raises
             return cls(instance, origin, digest, **content, priority=priority)
         except (ValueError, TypeError, KeyError, AttributeError):
             msg = "not a sidecar"

@@ -98,6 +98,11 @@ def test_what_was_put_is_there_byte_for_byte_with_its_sidecar(spool: Spool) -> N
     assert not list(spool.incoming.iterdir())
 
 
+def test_a_digest_that_is_no_text_is_none() -> None:
+    with pytest.raises(ValueError, match=r"^not a sidecar$"):
+        Sidecar.from_json(SIDECAR.to_json().replace(b'"digest": "', b'"digest": 1, "priority": "'))
+
+
 def test_a_sidecar_of_an_older_release_is_read() -> None:
     theirs = SIDECAR.to_json().replace(b'"digest"', b'"sha256"')
     assert Sidecar.from_json(theirs) == SIDECAR
