@@ -497,13 +497,17 @@ def test_a_commit_is_on_the_disk_and_the_journal_suits_this_sqlite(tmp_path: Pat
     assert asked == {"synchronous": 2, "foreign_keys": 1, "journal_mode": journal, "busy_timeout": 30_000}
 
 
-def test_only_arrivals_are_not_synced_by_themselves_and_only_in_a_write_ahead_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("journal", ["WAL", "TRUNCATE"])
+def test_only_arrivals_are_not_synced_by_themselves_and_only_in_a_write_ahead_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: str
+) -> None:
+    monkeypatch.setattr("dicom_node.queue.database._JOURNAL", journal)
     with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as ledger:
         ledger.create()
         accepted(ledger)
         kept = ledger._kept  # noqa: SLF001 - what arrivals go over is what is looked at
         assert kept is not None
-        assert kept.exec_driver_sql("PRAGMA synchronous").scalar() == (1 if SQLITE_VERSION >= (3, 51, 3) else 2)
+        assert kept.exec_driver_sql("PRAGMA synchronous").scalar() == (1 if journal == "WAL" else 2)
         kept.rollback()
         synced: list[int] = []
 
